@@ -1,0 +1,1 @@
+"""The local admin socket: the door of this machine's command line and console."""

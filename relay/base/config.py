@@ -1,0 +1,269 @@
+"""The settings of one box: frozen, with units in their names, refusing what they do not know.
+
+`DIR/relay.toml` holds one table a section. Every section is a dataclass below; a new setting is a new field there.
+"""
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, get_type_hints
+
+from relay.base.errors import ConfigError
+from relay.base.ids import ServerName, parse_server_name
+
+FILE_NAME = "relay.toml"
+
+
+def _bound(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise ConfigError(f"{name} is {value}; it may be {least} to {most}")
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Return (host, port) of `HOST:PORT`; an IPv6 host stands in brackets, which are taken off.
+
+    Raises:
+        ConfigError: there is no port, or it is not 0 to 65535.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ConfigError(f"{text!r} is not HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ServerConfig:
+    """Who the box is. The name is part of every user's and room's id: it can never change."""
+
+    name: ServerName
+    profile: str = "desk"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class FederationConfig:
+    """Where other servers reach us, and what we reach."""
+
+    listen: str = "[::]:8448"
+    tls: bool = True
+    """False only behind a trusted reverse proxy, on loopback."""
+    allow_private_peers: bool = False
+    """Whether requests to private and loopback addresses are made; the desk profile allows them."""
+    connect_timeout_s: float = 15.0
+    request_timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        split_address(self.listen)
+        _bound("federation.connect_timeout_s", self.connect_timeout_s, 0.1, 300)
+        _bound("federation.request_timeout_s", self.request_timeout_s, 1, 600)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ClientConfig:
+    """Where the family's apps reach us."""
+
+    listen: str = "127.0.0.1:8008"
+    tls: bool = False
+    """Plain HTTP is for loopback and for a reverse proxy on this machine."""
+    public_url: str = ""
+    """What apps are told to use; empty means it follows from `listen`."""
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        split_address(self.listen)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TlsConfig:
+    """Certificate files; relative paths are relative to the state folder. Empty means: make an own CA."""
+
+    cert: str = ""
+    key: str = ""
+    ca: str = ""
+    """A private CA, trusted beside the system's."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class StoreConfig:
+    """The ledger on flash."""
+
+    key_source: str = "file"
+    """`file` or `passphrase`."""
+    key_file: str = "root.key"
+    """Relative to the state folder; a key inside it protects nothing and is shown as such."""
+    journal_segments: int = 8
+    checkpoint_journal_mib: int = 16
+    checkpoint_cache_mib: int = 8
+    media_quota_mib: int = 4096
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        if self.key_source not in ("file", "passphrase"):
+            raise ConfigError(f"store.key_source is {self.key_source!r}; it may be file or passphrase")
+        _bound("store.journal_segments", self.journal_segments, 4, 64)
+        _bound("store.checkpoint_journal_mib", self.checkpoint_journal_mib, 1, 128)
+        _bound("store.checkpoint_cache_mib", self.checkpoint_cache_mib, 1, 64)
+        _bound("store.media_quota_mib", self.media_quota_mib, 16, 1_000_000)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RateConfig:
+    """How fast strangers and apps may go: a steady rate and a burst on top of it."""
+
+    login_per_minute: float = 10.0
+    login_burst: int = 10
+    message_per_s: float = 20.0
+    message_burst: int = 200
+    federation_per_s: float = 100.0
+    """Transactions and other requests, for each remote server."""
+    federation_burst: int = 500
+    invite_per_minute: float = 10.0
+    """Invites from each remote server."""
+    invite_burst: int = 20
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        for field in dataclasses.fields(self):
+            _bound(f"rate.{field.name}", getattr(self, field.name), 0.001, 1_000_000)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryConfig:
+    """How outboxes behave towards peers that do not answer."""
+
+    retry_first_s: float = 2.0
+    retry_most_s: float = 3600.0
+    give_up_after_days: int = 30
+    to_device_quota_mib: int = 8
+    """For each destination."""
+    concurrent_destinations: int = 16
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        _bound("delivery.retry_first_s", self.retry_first_s, 0.05, 3600)
+        _bound("delivery.retry_most_s", self.retry_most_s, self.retry_first_s, 86_400)
+        _bound("delivery.give_up_after_days", self.give_up_after_days, 1, 3650)
+        _bound("delivery.to_device_quota_mib", self.to_device_quota_mib, 1, 1024)
+        _bound("delivery.concurrent_destinations", self.concurrent_destinations, 1, 256)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LogConfig:
+    """What is written to standard error."""
+
+    level: str = "info"
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        if self.level not in ("debug", "info", "warning", "error"):
+            raise ConfigError(f"log.level is {self.level!r}; it may be debug, info, warning or error")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Everything in `relay.toml`."""
+
+    server: ServerConfig
+    federation: FederationConfig = FederationConfig()
+    client: ClientConfig = ClientConfig()
+    tls: TlsConfig = TlsConfig()
+    store: StoreConfig = StoreConfig()
+    rate: RateConfig = RateConfig()
+    delivery: DeliveryConfig = DeliveryConfig()
+    log: LogConfig = LogConfig()
+
+    @classmethod
+    def parse(cls, tables: Mapping[str, Any]) -> Self:
+        """Return the settings in `tables`, one mapping a section.
+
+        Raises:
+            ConfigError: a section or key is unknown, a value has the wrong type or is out of bounds.
+        """
+        sections = get_type_hints(cls)
+        _refuse_unknown("section", tables, sections)
+        if "server" not in tables or "name" not in tables["server"]:
+            raise ConfigError("server.name is missing: the box has not been provisioned")
+        return cls(**{name: _parse_section(name, sections[name], table) for name, table in tables.items()})
+
+    def with_settings(self, settings: Mapping[str, str]) -> Self:
+        """Return a copy with dotted keys (`delivery.retry_first_s`) set from text, as `--set KEY=VALUE` gives them.
+
+        Raises:
+            ConfigError: as `parse`.
+        """
+        tables = dataclasses.asdict(self)
+        for key, text in settings.items():
+            section, _, name = key.partition(".")
+            if not isinstance(tables.get(section), dict) or name not in tables[section]:
+                raise ConfigError(f"{key} is not a setting")
+            tables[section][name] = _read_value(key, text, type(tables[section][name]))
+        return self.parse(tables)
+
+    def render(self) -> str:
+        """Return the settings as TOML, every one of them, so that the file documents itself."""
+        lines: list[str] = []
+        for section, table in dataclasses.asdict(self).items():
+            lines += [f"[{section}]", *(f"{name} = {_toml(value)}" for name, value in table.items()), ""]
+        return "\n".join(lines)
+
+
+def load(folder: Path) -> Config:
+    """Return the settings of the state folder `folder`.
+
+    Raises:
+        ConfigError: there is no settings file, it is not TOML, or `Config.parse` refuses it.
+    """
+    path = folder / FILE_NAME
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist: the box has not been provisioned") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    return Config.parse(tables)
+
+
+def _refuse_unknown(what: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    unknown = sorted(given.keys() - known.keys())
+    if unknown:
+        raise ConfigError(f"unknown {what} {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+
+
+def _parse_section(section: str, kind: Any, table: object) -> Any:  # noqa: ANN401 - one of the dataclasses above
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{section} is not a table")
+    types = get_type_hints(kind)
+    _refuse_unknown(f"setting in {section}", table, types)
+    return kind(**{name: _check_type(f"{section}.{name}", value, types[name]) for name, value in table.items()})
+
+
+def _check_type(key: str, value: object, kind: Any) -> object:  # noqa: ANN401 - a type form
+    if kind is ServerName:
+        if not isinstance(value, str):
+            raise ConfigError(f"{key} is not a text")
+        return parse_server_name(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{key} is {value!r}; it must be {kind.__name__}")
+    return value
+
+
+def _read_value(key: str, text: str, kind: type) -> object:
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise ConfigError(f"{key} is {text!r}; it may be true or false")
+        return text == "true"
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            raise ConfigError(f"{key} is {text!r}; it must be a number") from None
+    return text
+
+
+def _toml(value: object) -> str:
+    # JSON's strings, numbers and booleans are TOML's.
+    return json.dumps(value)

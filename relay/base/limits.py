@@ -1,0 +1,35 @@
+"""Every bound a stranger can run into, with its unit in its name. A test stands at each limit.
+
+One section a room; a new limit goes into the section of the room that enforces it.
+"""
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# transport
+MAX_HEADER_BYTES = 32 * KIB
+MAX_HEADER_COUNT = 100
+MAX_TARGET_BYTES = 8 * KIB
+MAX_JSON_BODY_BYTES = 8 * MIB
+MAX_CLIENT_JSON_BODY_BYTES = 1 * MIB
+HEADER_TIMEOUT_S = 10.0
+BODY_STALL_TIMEOUT_S = 30.0
+IDLE_CONNECTION_TIMEOUT_S = 300.0
+MAX_CONNECTIONS = 512
+MAX_CONNECTIONS_PER_ADDRESS = 128
+MAX_H2_STREAMS = 64
+
+# core
+MAX_EVENT_BYTES = 65_536
+MAX_ID_BYTES = 255
+MAX_JSON_DEPTH = 100
+MAX_PREV_EVENTS = 20
+MAX_AUTH_EVENTS = 10
+
+# federation
+MAX_TRANSACTION_PDUS = 50
+MAX_TRANSACTION_EDUS = 100
+
+# store
+MAX_CHANGE_FRAME_BYTES = 256 * KIB
+MAX_MEDIA_BYTES = 50 * MIB

@@ -1,0 +1,1 @@
+"""Board hardware as Linux shows it: each interface a small class with a verified fake."""

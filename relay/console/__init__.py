@@ -1,0 +1,1 @@
+"""The provisioning console on the cable: its own small process, bare Python until the first CR."""

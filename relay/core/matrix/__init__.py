@@ -1,0 +1,1 @@
+"""Matrix rules: events, canonical JSON, signing, authorization, room versions, state resolution."""

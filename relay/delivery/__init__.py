@@ -1,0 +1,1 @@
+"""What joins rooms and people: outboxes, retries, catch-up, fan-out, the answer of a sync, media."""

@@ -1,0 +1,1 @@
+"""The doors other servers use."""

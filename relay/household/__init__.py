@@ -1,0 +1,1 @@
+"""The people at home: accounts, devices, sessions, keys, profiles, account data, invitations."""

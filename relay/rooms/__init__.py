@@ -1,0 +1,1 @@
+"""Room graphs and their one writer."""

@@ -1,0 +1,1 @@
+"""The HTTP machines without I/O: bytes in, events out; the same events for both versions."""
