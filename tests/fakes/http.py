@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from relay.transport.message import Headers, Request, Response, Pieces
+from relay.transport.message import Headers, Pieces, Request, Response
 
 
 def make_request(
