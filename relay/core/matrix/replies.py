@@ -1,0 +1,82 @@
+"""How Matrix says each error: the one table from our codes to HTTP status and `errcode`, for both Matrix doors.
+
+Sources: Client-Server API v1.19, "Standard error response"; Server-Server API. A code that is not listed is answered
+as the nearest base class that is.
+"""
+
+import math
+import re
+from typing import Any, Final
+
+from relay.base.errors import Fault, PeerRefusedError, RelayError
+
+REPLIES: Final[dict[str, tuple[int, str]]] = {
+    "internal": (500, "M_UNKNOWN"),
+    "input.invalid": (400, "M_INVALID_PARAM"),
+    "input.too_large": (413, "M_TOO_LARGE"),
+    "input.missing": (400, "M_MISSING_PARAM"),
+    "input.not_json": (400, "M_NOT_JSON"),
+    "input.bad_json": (400, "M_BAD_JSON"),
+    "json.not_canonical": (400, "M_BAD_JSON"),
+    "event.malformed": (400, "M_BAD_JSON"),
+    "event.too_large": (413, "M_TOO_LARGE"),
+    "event.not_allowed": (403, "M_FORBIDDEN"),
+    "signature.invalid": (401, "M_UNAUTHORIZED"),
+    "room.unsupported_version": (400, "M_UNSUPPORTED_ROOM_VERSION"),
+    "room.incompatible_version": (400, "M_INCOMPATIBLE_ROOM_VERSION"),
+    "room.unable_to_authorise_join": (400, "M_UNABLE_TO_AUTHORISE_JOIN"),
+    "room.unable_to_grant_join": (400, "M_UNABLE_TO_GRANT_JOIN"),
+    "room.in_use": (400, "M_ROOM_IN_USE"),
+    "user.in_use": (400, "M_USER_IN_USE"),
+    "user.invalid_name": (400, "M_INVALID_USERNAME"),
+    "user.deactivated": (403, "M_USER_DEACTIVATED"),
+    "user.weak_password": (400, "M_WEAK_PASSWORD"),
+    "invite.blocked": (403, "M_INVITE_BLOCKED"),
+    "forbidden": (403, "M_FORBIDDEN"),
+    "unauthenticated": (401, "M_UNKNOWN_TOKEN"),
+    "unauthenticated.missing_token": (401, "M_MISSING_TOKEN"),
+    "unauthenticated.server": (401, "M_UNAUTHORIZED"),
+    "not_found": (404, "M_NOT_FOUND"),
+    "conflict": (409, "M_UNKNOWN"),
+    "unrecognized": (404, "M_UNRECOGNIZED"),
+    "rate_limited": (429, "M_LIMIT_EXCEEDED"),
+    "queue.full": (429, "M_LIMIT_EXCEEDED"),
+    "peer.unreachable": (502, "M_UNKNOWN"),
+    "peer.refused": (502, "M_UNKNOWN"),
+    "config.invalid": (500, "M_UNKNOWN"),
+    "storage.failed": (503, "M_UNKNOWN"),
+    "storage.wrong_key": (500, "M_UNKNOWN"),
+    "storage.damaged": (500, "M_UNKNOWN"),
+    "storage.locked": (503, "M_UNKNOWN"),
+}
+
+_ERRCODE: Final = re.compile(r"[A-Z][A-Z0-9_.]{1,60}")
+# A peer's 401 would log the app out of this box; what is not about the request itself is our 502.
+_PASSED_ON: Final = frozenset({400, 403, 404, 409, 413, 429})
+
+
+def matrix_reply(error: RelayError) -> tuple[int, dict[str, Any]]:
+    """Return (HTTP status, body) for an error.
+
+    The body has `errcode` and `error`, `retry_after_ms` where a time is known, `soft_logout` and other fields where the
+    error has an attribute `matrix_fields` with them. The text of a bug is not shown.
+    """
+    status, errcode = _status_of(error)
+    text = "internal error" if error.fault is Fault.BUG else str(error)
+    body: dict[str, Any] = {"errcode": errcode, "error": text}
+    if error.retry_after_s is not None:
+        body["retry_after_ms"] = math.ceil(error.retry_after_s * 1000)
+    fields = getattr(error, "matrix_fields", None)
+    if isinstance(fields, dict):
+        body.update(fields)
+    return status, body
+
+
+def _status_of(error: RelayError) -> tuple[int, str]:
+    if isinstance(error, PeerRefusedError) and error.status in _PASSED_ON and _ERRCODE.fullmatch(error.errcode):
+        return error.status, error.errcode
+    for kind in type(error).__mro__:
+        reply = REPLIES.get(getattr(kind, "code", ""))
+        if reply is not None:
+            return reply
+    return REPLIES["internal"]
