@@ -1,0 +1,133 @@
+"""The operator of a house whose state is open in this process, whether or not its doors are."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol, assert_never
+
+from relay.admin.requests import (
+    AddUser,
+    CreateInvite,
+    DeactivateUser,
+    Doctor,
+    ListUsers,
+    Request,
+    Restart,
+    SetPassword,
+    Status,
+    Stop,
+)
+from relay.base.errors import ConflictError
+from relay.base.ids import UserId
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Person:
+    """One account of this household."""
+
+    user: UserId
+    admin: bool
+    active: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that `doctor` noticed: `level` is fault, warning or note."""
+
+    level: str
+    what: str
+    next_step: str
+
+
+class People(Protocol):
+    """The household, as far as an operator may change it."""
+
+    async def add(self, localpart: str, password: str, *, admin: bool) -> UserId:
+        """Make an account.
+
+        Raises:
+            ConflictError: the name is taken.
+            InvalidInputError: it cannot be a name.
+        """
+        ...
+
+    async def listed(self) -> list[Person]:
+        """Return everybody, deactivated accounts included."""
+        ...
+
+    async def set_password(self, localpart: str, password: str) -> None:
+        """Replace a password and sign her devices out.
+
+        Raises:
+            NotFoundError: nobody has this name.
+        """
+        ...
+
+    async def deactivate(self, localpart: str) -> None:
+        """Close an account for good.
+
+        Raises:
+            NotFoundError: nobody has this name.
+        """
+        ...
+
+    async def invite(self) -> tuple[str, int]:
+        """Return a single-use token and when it ends, in milliseconds since 1970."""
+        ...
+
+
+class Report(Protocol):
+    """What only the house itself knows about its health."""
+
+    async def status(self) -> dict[str, Any]:
+        """Return what runs and what is queued, as JSON values with units in their names."""
+        ...
+
+    async def findings(self) -> list[Finding]:
+        """Return what is wrong, worst first."""
+        ...
+
+
+class HouseOperator:
+    """Carries out requests on `people` and `report`; `stop` is None where nothing runs that could stop."""
+
+    def __init__(self, people: People, report: Report, *, stop: Callable[[bool], None] | None) -> None:
+        self._people = people
+        self._report = report
+        self._stop = stop
+
+    async def carry_out(self, request: Request) -> dict[str, Any]:
+        """Return the result of `request`; see `relay.admin.operator.Operator`."""
+        match request:
+            case Status():
+                return {"running": self._stop is not None, **await self._report.status()}
+            case Doctor():
+                return {"findings": [dataclasses.asdict(finding) for finding in await self._report.findings()]}
+            case CreateInvite():
+                token, expires_ms = await self._people.invite()
+                return {"token": token, "expires_ms": expires_ms}
+            case Restart() | Stop():
+                return self._end(restart=isinstance(request, Restart))
+            case AddUser() | ListUsers() | SetPassword() | DeactivateUser():
+                return await self._change_people(request)
+            case _:
+                assert_never(request)
+
+    async def _change_people(self, request: AddUser | ListUsers | SetPassword | DeactivateUser) -> dict[str, Any]:
+        match request:
+            case AddUser(name, password, admin):
+                return {"user": await self._people.add(name, password, admin=admin)}
+            case ListUsers():
+                return {"users": [dataclasses.asdict(person) for person in await self._people.listed()]}
+            case SetPassword(name, password):
+                await self._people.set_password(name, password)
+            case DeactivateUser(name):
+                await self._people.deactivate(name)
+            case _:
+                assert_never(request)
+        return {"user": request.name}
+
+    def _end(self, *, restart: bool) -> dict[str, Any]:
+        if self._stop is None:
+            raise ConflictError("the box is not running")
+        self._stop(restart)
+        return {"stopping": True}

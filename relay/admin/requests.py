@@ -1,0 +1,121 @@
+"""What a local operator may ask of a box: a small closed set, typed, with one wire form.
+
+The wire form is a JSON object `{"verb": ..., field: ...}`, its fields named as in the class.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+from relay.base.errors import InvalidInputError, MissingParamError
+from relay.base.limits import MAX_NAME_BYTES, MAX_PASSWORD_BYTES
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Status:
+    """What runs and what is queued."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Doctor:
+    """What is wrong and what to do next."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AddUser:
+    """Make an account for somebody at home."""
+
+    name: str
+    password: str = dataclasses.field(repr=False)
+    admin: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListUsers:
+    """Who lives here."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SetPassword:
+    """Give a user a new password; her devices are signed out."""
+
+    name: str
+    password: str = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeactivateUser:
+    """Close an account for good; its name is never given again."""
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CreateInvite:
+    """Make a single-use invitation to join the household."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Restart:
+    """Stop cleanly and start again."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop cleanly and stay stopped."""
+
+
+Request = Status | Doctor | AddUser | ListUsers | SetPassword | DeactivateUser | CreateInvite | Restart | Stop
+
+VERBS: dict[str, type[Request]] = {
+    "status": Status,
+    "doctor": Doctor,
+    "user_add": AddUser,
+    "user_list": ListUsers,
+    "user_passwd": SetPassword,
+    "user_deactivate": DeactivateUser,
+    "invite_create": CreateInvite,
+    "restart": Restart,
+    "stop": Stop,
+}
+_VERB_OF = {kind: verb for verb, kind in VERBS.items()}
+_MAX_BYTES = {"name": MAX_NAME_BYTES, "password": MAX_PASSWORD_BYTES}
+
+
+def parse_request(fields: Mapping[str, Any]) -> Request:
+    """Return the request that `fields` spell.
+
+    Raises:
+        InvalidInputError: the verb or a field is unknown, of the wrong type, empty or too long.
+        MissingParamError: a field without a default is absent.
+    """
+    verb = fields.get("verb")
+    kind = VERBS.get(verb) if isinstance(verb, str) else None
+    if kind is None:
+        raise InvalidInputError(f"there is no such verb; known are {', '.join(VERBS)}")
+    types = get_type_hints(kind)
+    given = {name: value for name, value in fields.items() if name != "verb"}
+    unknown = sorted(given.keys() - types.keys())
+    if unknown:
+        raise InvalidInputError(f"{verb} takes no {', '.join(unknown)[:100]}")
+    for field in dataclasses.fields(kind):
+        if field.name not in given:
+            if field.default is dataclasses.MISSING:
+                raise MissingParamError(f"{verb} needs {field.name}")
+            continue
+        _check(field.name, given[field.name], types[field.name])
+    return kind(**given)
+
+
+def _check(name: str, value: object, kind: type) -> None:
+    if type(value) is not kind:
+        raise InvalidInputError(f"{name} must be {kind.__name__}")
+    if isinstance(value, str):
+        size = len(value.encode("utf-8", "surrogatepass"))
+        if not 0 < size <= _MAX_BYTES[name]:
+            raise InvalidInputError(f"{name} has {size} bytes; it may have 1 to {_MAX_BYTES[name]}")
+
+
+def render_request(request: Request) -> dict[str, Any]:
+    """Return the wire form of `request`."""
+    return {"verb": _VERB_OF[type(request)], **dataclasses.asdict(request)}

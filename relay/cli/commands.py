@@ -1,0 +1,230 @@
+"""The commands that come and go, parsed by click. What they do is in `relay.cli.operate`."""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from relay.admin.client import NotRunningError
+from relay.base.errors import Fault, RelayError
+from relay.cli.operate import operate
+from relay.cli.provisioning import read_password
+from relay.console import words
+
+_LOOK_EVERY_S = 0.1
+
+state_option = click.option(
+    "--state", type=click.Path(path_type=Path), required=True, metavar="DIR", help="the state folder"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="one JSON object for programs")
+password_option = click.option(
+    "--password-file", type=click.Path(path_type=Path), metavar="F", help="its first line is the password"
+)
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command; return its exit code."""
+    try:
+        relay.main(args=list(arguments), prog_name="relay", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _fault("interrupted")
+    except RelayError as error:
+        return _fault(str(error))
+    except OSError as error:
+        return _fault(f"{error.filename or 'the system'}: {error.strerror}")
+    return 0
+
+
+def _fault(text: str) -> int:
+    sys.stderr.write(f"relay: {' '.join(text.split())}\n")
+    return 1
+
+
+def _answer(result: dict[str, Any], text: str, *, as_json: bool) -> None:
+    click.echo(json.dumps(result) if as_json else text)
+
+
+@click.group(no_args_is_help=True)
+def relay() -> None:
+    """Doorstep: a family's own messaging provider in a plug-in box."""
+
+
+@relay.command()
+@state_option
+@click.option("--profile", default="desk", metavar="NAME", help="the board it runs on", show_default=True)
+@click.option("--headless", is_flag=True, help="never ask in this terminal")
+def up(state: Path, profile: str, *, headless: bool) -> None:
+    """Set the box up if it is new, then serve."""
+    from relay.cli.lasting import run_up
+
+    raise click.exceptions.Exit(run_up(state, profile, headless=headless))
+
+
+@relay.command()
+@state_option
+@click.option("--name", required=True, metavar="SERVER_NAME", help="what stands behind the colon of every user's id")
+@click.option("--profile", default="desk", metavar="NAME", help="the board it runs on", show_default=True)
+@click.option("--owner", default="", metavar="NAME", help="the first user, who may invite the others")
+@password_option
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="any setting of relay.toml")
+@click.option("--federation", default="", metavar="HOST:PORT", help="where other servers reach the box")
+@click.option("--client", default="", metavar="HOST:PORT", help="where the family's apps reach the box")
+@click.option("--tls-cert", default="", metavar="F", help="certificate chain; an own CA is made without one")
+@click.option("--tls-key", default="", metavar="F", help="its key")
+@click.option("--tls-ca", default="", metavar="F", help="a private CA to trust beside the system's")
+@click.option("--key-file", default="", metavar="F", help="the root key, best on another device; made if absent")
+def provision(state: Path, settings: Sequence[str], password_file: Path | None, **plan: str) -> None:
+    """Set a new box up, without questions."""
+    fields: dict[str, Any] = {name: value for name, value in plan.items() if value}
+    fields["settings"] = _parse_settings(settings)
+    if plan["owner"]:
+        fields["password"] = _password(password_file)
+    elif password_file:
+        raise click.UsageError("--password-file is the owner's: give --owner too")
+    result = operate(state, {"verb": "provision", **fields})
+    click.echo("\n".join(words.provisioned(result)))
+
+
+def _parse_settings(pairs: Sequence[str]) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set {pair}: it is written KEY=VALUE")
+        settings[key] = value
+    return settings
+
+
+@relay.group(no_args_is_help=True)
+def user() -> None:
+    """The people of this household."""
+
+
+@user.command("add")
+@click.argument("name")
+@state_option
+@password_option
+@click.option("--admin", is_flag=True, help="may invite others")
+def add_user(name: str, state: Path, password_file: Path | None, *, admin: bool) -> None:
+    """Make an account."""
+    fields = {"verb": "user_add", "name": name, "password": _password(password_file), "admin": admin}
+    click.echo(operate(state, fields)["user"])
+
+
+@user.command("list")
+@state_option
+@json_option
+def list_users(state: Path, *, as_json: bool) -> None:
+    """Show who lives here."""
+    result = operate(state, {"verb": "user_list"})
+    _answer(result, "\n".join(words.users(result)), as_json=as_json)
+
+
+@user.command("passwd")
+@click.argument("name")
+@state_option
+@password_option
+def set_password(name: str, state: Path, password_file: Path | None) -> None:
+    """Set a new password; the user's devices are signed out."""
+    operate(state, {"verb": "user_passwd", "name": name, "password": _password(password_file)})
+
+
+@user.command("deactivate")
+@click.argument("name")
+@state_option
+def deactivate_user(name: str, state: Path) -> None:
+    """Close an account for good."""
+    operate(state, {"verb": "user_deactivate", "name": name})
+
+
+def _password(file: Path | None) -> str:
+    if file is not None:
+        return read_password(file)
+    if not sys.stdin.isatty():
+        raise click.UsageError("no terminal to ask for the password: give --password-file")
+    text: str = click.prompt("Password", hide_input=True, confirmation_prompt="The same again")
+    return text
+
+
+@relay.group(no_args_is_help=True)
+def invite() -> None:
+    """Invitations to join the household."""
+
+
+@invite.command("create")
+@state_option
+@json_option
+def create_invite(state: Path, *, as_json: bool) -> None:
+    """Make an invitation that one person can use once."""
+    result = operate(state, {"verb": "invite_create"})
+    shown = {name: value for name, value in result.items() if not name.startswith("qr")}
+    _answer(shown, "\n".join(words.invitation(result)), as_json=as_json)
+
+
+@relay.command()
+@state_option
+@json_option
+@click.option("--wait", "wait_s", type=click.FloatRange(0, 3600), default=0.0, metavar="S", help="for it to run")
+def status(state: Path, wait_s: float, *, as_json: bool) -> None:
+    """Show what runs and what is queued."""
+    result = _wait_until_running(state, wait_s)
+    _answer(result, "\n".join(words.status(result)), as_json=as_json)
+    if not result["running"]:
+        raise NotRunningError("the box is not running")
+
+
+@relay.command()
+@state_option
+@json_option
+@click.option("--wait", "wait_s", type=click.FloatRange(0, 3600), default=0.0, metavar="S", help="for it to run")
+def doctor(state: Path, wait_s: float, *, as_json: bool) -> None:
+    """Show what is wrong and what to do next."""
+    _wait_until_running(state, wait_s)
+    result = operate(state, {"verb": "doctor"})
+    _answer(result, "\n".join(words.findings(result)), as_json=as_json)
+    faults = sum(finding["level"] == "fault" for finding in result["findings"])
+    if faults:
+        raise DoctorError(f"{faults} {'fault' if faults == 1 else 'faults'} found")
+
+
+class DoctorError(RelayError):
+    """The doctor found what has to be mended."""
+
+    code = "doctor.fault"
+    fault = Fault.USER
+
+
+def _wait_until_running(state: Path, wait_s: float) -> dict[str, Any]:
+    deadline = time.monotonic() + wait_s
+    while True:
+        result = operate(state, {"verb": "status"})
+        if result["running"] or time.monotonic() >= deadline:
+            return result
+        # A box that starts announces itself to nobody in particular: it has to be looked for.
+        threading.Event().wait(_LOOK_EVERY_S)
+
+
+@relay.command(hidden=True)
+@state_option
+def ask(state: Path) -> None:
+    """Answer one request, a JSON line on standard input, with one on standard output: what the console starts."""
+    from relay.admin.lines import bad, good, parse_line, render_line
+
+    try:
+        reply = good(operate(state, parse_line(sys.stdin.buffer.readline())))
+    except RelayError as error:
+        reply = bad(error)
+    except OSError as error:
+        reply = bad(RelayError(f"{error.filename or 'the system'}: {error.strerror}"))
+    sys.stdout.buffer.write(render_line(reply))
+    sys.stdout.flush()

@@ -1,0 +1,84 @@
+"""What is wrong with a box that is not running, as its files tell."""
+
+import datetime
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from relay.admin.operations import Finding
+from relay.base.config import Config, load
+from relay.base.errors import RelayError
+from relay.base.limits import MIB
+from relay.cli import own_ca, reset
+from relay.cli.provisioning import provisioned
+
+_LEAST_FREE_BYTES = 256 * MIB
+# A clock before this is a clock that was never set.
+_BUILT = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
+
+
+def find(folder: Path) -> list[Finding]:
+    """Return what is wrong, worst first."""
+    if not folder.is_dir():
+        return [Finding("fault", f"{folder} does not exist", "set the box up: relay provision, or relay console")]
+    if (folder / reset.MARKER).exists():
+        return [Finding("fault", "a factory reset was interrupted", "start the box: it completes the reset")]
+    if not provisioned(folder):
+        return [Finding("fault", "the box has not been set up", "set it up: relay provision, or relay console")]
+    try:
+        config = load(folder)
+    except RelayError as error:
+        return [Finding("fault", str(error), "correct relay.toml in the state folder")]
+    return [finding for look in _LOOKS for finding in look(folder, config)]
+
+
+def _look_at_the_lock(folder: Path, _config: Config) -> Iterator[Finding]:
+    if reset.is_locked(folder):
+        yield Finding("fault", "a process holds the state folder but does not answer", "end that process, start again")
+    else:
+        yield Finding("warning", "the box is not running", "start it: relay up")
+
+
+def _look_at_the_key(folder: Path, config: Config) -> Iterator[Finding]:
+    if config.store.key_source != "file":
+        return
+    path = folder / config.store.key_file
+    if not path.is_file():
+        yield Finding("fault", "the key file is missing", f"bring {path} back; nothing can be read without it")
+    elif path.resolve().is_relative_to(folder.resolve()):
+        yield Finding("note", "the key lies beside what it seals", "a key file elsewhere protects against card theft")
+
+
+def _look_at_the_certificate(folder: Path, config: Config) -> Iterator[Finding]:
+    if not (config.federation.tls or config.client.tls):
+        return
+    base = own_ca.FOLDER
+    cert, key = config.tls.cert or f"{base}/cert.pem", config.tls.key or f"{base}/key.pem"
+    for name in (cert, key):
+        if not (folder / name).is_file():
+            yield Finding("fault", f"the TLS file {name} is missing", "bring it back, or set tls.cert and tls.key")
+            return
+    if not config.tls.cert:
+        yield Finding(
+            "note", "the box made its own CA", "elsewhere apps and servers refuse it until they trust tls/ca.pem"
+        )
+
+
+def _look_at_the_space(folder: Path, _config: Config) -> Iterator[Finding]:
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < _LEAST_FREE_BYTES:
+        yield Finding("fault", f"{free_bytes // MIB} MiB are free", "make room, or use a larger card")
+
+
+def _look_at_the_clock(_folder: Path, _config: Config) -> Iterator[Finding]:
+    if datetime.datetime.now(datetime.UTC) < _BUILT:
+        yield Finding("fault", "the clock is wrong", "set it at the console: time set 2026-11-23T12:00:00Z")
+
+
+_LOOKS: tuple[Callable[[Path, Config], Iterator[Finding]], ...] = (
+    _look_at_the_lock,
+    _look_at_the_key,
+    _look_at_the_certificate,
+    _look_at_the_space,
+    _look_at_the_clock,
+)

@@ -1,0 +1,22 @@
+"""The one place where the command line reaches into the house: the running box, and its state while it is off."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+
+from relay.admin.operator import Operator
+from relay.base.config import Config
+
+
+@asynccontextmanager
+async def open_house(folder: Path, config: Config) -> AsyncIterator[Operator]:
+    """Open the state of `folder` without doors and network; made if there is none."""
+    async with import_module("relay.app").open_offline(folder, config) as operator:
+        yield operator
+
+
+def run_house(folder: Path) -> bool:
+    """Serve until stopped; return whether an operator asked for a new start."""
+    again: bool = import_module("relay.app").run(folder)
+    return again

@@ -1,0 +1,190 @@
+"""One request of a local operator, carried out wherever that works: by the running box, on files, or on its state.
+
+Beside the verbs of `relay.admin.requests` there are those that concern files and the machine: `show`, `set`,
+`provision`, `factory_reset`, `time_set`, `renew_certificate`.
+"""
+
+import dataclasses
+import datetime
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from relay.admin.client import NotRunningError, ask
+from relay.admin.requests import Request, parse_request
+from relay.base.config import FILE_NAME, load
+from relay.base.errors import ConfigError, ConflictError, ForbiddenError, InvalidInputError
+from relay.cli import own_ca, reset
+from relay.cli.files import write_whole
+from relay.cli.invitation import describe_address, describe_invitation, public_url
+from relay.cli.provisioning import ProvisionPlan, provision, provisioned, refuse_plain_outside
+
+
+def operate(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of the request `fields`, `{"verb": ..., ...}`.
+
+    Raises:
+        RelayError: it was refused or failed.
+    """
+    verb = fields.get("verb")
+    local = _LOCAL.get(verb) if isinstance(verb, str) else None
+    if local is not None:
+        return local(folder, {name: value for name, value in fields.items() if name != "verb"})
+    request = parse_request(fields)
+    try:
+        result = ask(folder, fields)
+    except NotRunningError:
+        result = _carry_out_offline(folder, str(verb), request)
+    if verb == "invite_create":
+        return {**result, **describe_invitation(_present_url(folder), result["token"])}
+    return result
+
+
+def _present_url(folder: Path) -> str:
+    try:
+        listening = ask(folder, {"verb": "status"}).get("listening", {}).get("client", "")
+    except NotRunningError:
+        listening = ""
+    return public_url(load(folder), listening.rpartition("/")[2])
+
+
+def _carry_out_offline(folder: Path, verb: str, request: Request) -> dict[str, Any]:
+    if verb == "status":
+        return offline_status(folder)
+    if verb == "doctor":
+        from relay.cli.doctor import find
+
+        return {"findings": [dataclasses.asdict(finding) for finding in find(folder)]}
+    if verb in ("restart", "stop"):
+        raise NotRunningError("the box is not running")
+    import trio
+
+    from relay.cli.house import open_house
+
+    config = load(folder)
+
+    async def carry_out() -> dict[str, Any]:
+        async with open_house(folder, config) as operator:
+            return await operator.carry_out(request)
+
+    return trio.run(carry_out)
+
+
+def offline_status(folder: Path) -> dict[str, Any]:
+    """Return what can be said of a box that does not answer."""
+    if not provisioned(folder):
+        return {"provisioned": False, "running": False}
+    config = load(folder)
+    return {
+        "provisioned": True,
+        "running": False,
+        "locked": reset.is_locked(folder),
+        "server": config.server.name,
+        "url": public_url(config),
+    }
+
+
+def _show(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    _expect(fields, set())
+    return {"settings": dataclasses.asdict(load(folder))}
+
+
+def _set(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    _expect(fields, {"settings"})
+    settings = _texts(fields.get("settings"))
+    before = load(folder)
+    if settings.get("server.name", before.server.name) != before.server.name:
+        raise ConflictError("the server name is part of every user's and room's id: it can never change")
+    after = before.with_settings(settings)
+    refuse_plain_outside(after)
+    if after != before:
+        write_whole(folder / FILE_NAME, after.render().encode())
+    return {"changed": after != before, "restart_needed": after != before}
+
+
+def _provision(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    from relay.cli.house import open_house
+
+    names = {field.name for field in dataclasses.fields(ProvisionPlan)}
+    _expect(fields, names)
+    settings = _texts(fields.pop("settings", {}))
+    plan = ProvisionPlan(settings=settings, **{"name": "", **_texts(fields)})
+    made = provision(folder, plan, open_house, _now())
+    return {
+        "server": made.config.server.name,
+        "owner": made.owner,
+        "fingerprint": made.fingerprint,
+        **describe_address(public_url(made.config)),
+    }
+
+
+def _factory_reset(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    _expect(fields, {"confirm"})
+    if provisioned(folder):
+        try:
+            name = str(load(folder).server.name)
+        except ConfigError:
+            # Settings that cannot be read must not keep anybody from starting afresh.
+            name = "reset"
+        if fields.get("confirm") != name:
+            raise ForbiddenError(f"the confirmation is not {name}")
+    reset.wipe(folder)
+    return {"reset": True}
+
+
+def _time_set(_folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    _expect(fields, {"utc"})
+    moment = parse_utc(fields.get("utc"))
+    try:
+        time.clock_settime(time.CLOCK_REALTIME, moment.timestamp())
+    except PermissionError:
+        raise ForbiddenError("only root may set the clock") from None
+    return {"utc": moment.isoformat()}
+
+
+def parse_utc(text: object) -> datetime.datetime:
+    """Return the moment that an ISO 8601 text in UTC (`2026-11-23T12:00:00Z`) names.
+
+    Raises:
+        InvalidInputError: it is none, or not in UTC, or not between 2026 and 2100.
+    """
+    try:
+        moment = datetime.datetime.fromisoformat(str(text))
+    except ValueError:
+        raise InvalidInputError("the time is written like 2026-11-23T12:00:00Z") from None
+    if moment.utcoffset() != datetime.timedelta(0) or not 2026 <= moment.year <= 2100:
+        raise InvalidInputError("the time is in UTC, ends in Z and lies between 2026 and 2100")
+    return moment
+
+
+def _renew_certificate(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    _expect(fields, set())
+    config = load(folder)
+    own = not config.tls.cert and (folder / own_ca.FOLDER / "ca.pem").exists()
+    return {"renewed": own and own_ca.renew_if_due(folder, config.server.name, _now())}
+
+
+_LOCAL: dict[str, Callable[[Path, dict[str, Any]], dict[str, Any]]] = {
+    "show": _show,
+    "set": _set,
+    "provision": _provision,
+    "factory_reset": _factory_reset,
+    "time_set": _time_set,
+    "renew_certificate": _renew_certificate,
+}
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _expect(fields: dict[str, Any], names: set[str]) -> None:
+    if unknown := sorted(fields.keys() - names):
+        raise InvalidInputError(f"there is no {', '.join(unknown)[:100]} in this request")
+
+
+def _texts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise InvalidInputError("settings are texts by name")
+    return value

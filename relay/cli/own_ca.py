@@ -1,0 +1,171 @@
+"""A certificate authority of the box's own, for a box nobody gave a certificate.
+
+`DIR/tls` holds ca.pem and ca.key, and the leaf they signed: cert.pem and key.pem. cryptography is loaded inside the
+functions: only short-lived processes call them.
+"""
+
+import datetime
+import hashlib
+import ipaddress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relay.base.ids import ServerName, split_server_name
+from relay.cli.files import sync_folder, write_whole
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+
+FOLDER = "tls"
+# Boards without a battery-backed clock wake up in the past: a certificate must not be "not yet valid" then.
+_VALID_FROM = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+_CA_DAYS = 20 * 365
+# Apple refuses leaves of a user's own CA that are valid for more than 825 days.
+_LEAF_DAYS = 800
+_RENEW_DAYS = 60
+_EARLIEST_NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
+
+
+def make_own_ca(state: Path, name: ServerName, now: datetime.datetime) -> str:
+    """Write a new authority and a leaf for `name` into the state folder; return the authority's fingerprint."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    folder = state / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _subject(f"Doorstep own CA of {name}")
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_VALID_FROM)
+        .not_valid_after(_begin(now) + datetime.timedelta(days=_CA_DAYS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_ca_usage(), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    write_whole(folder / "ca.key", _key_pem(key))
+    write_whole(folder / "ca.pem", _pem(certificate), mode=0o644)
+    _write_leaf(folder, name, now)
+    sync_folder(state)
+    return fingerprint(state)
+
+
+def renew_if_due(state: Path, name: ServerName, now: datetime.datetime) -> bool:
+    """Sign a new leaf when the present one ends within 60 days or has lost its key; return whether that was done."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
+    folder = state / FOLDER
+    leaf = x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes())
+    key = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), None)
+    lasts = leaf.not_valid_after_utc - _begin(now) > datetime.timedelta(days=_RENEW_DAYS)
+    if lasts and key.public_key() == leaf.public_key():
+        return False
+    _write_leaf(folder, name, now)
+    return True
+
+
+def fingerprint(state: Path) -> str:
+    """Return the SHA-256 fingerprint of the own authority: pairs of hex digits with colons between them."""
+    import ssl
+
+    der = ssl.PEM_cert_to_DER_cert((state / FOLDER / "ca.pem").read_text("ascii"))
+    return hashlib.sha256(der).digest().hex(":").upper()
+
+
+def _begin(now: datetime.datetime) -> datetime.datetime:
+    return max(now, _EARLIEST_NOW)
+
+
+def _write_leaf(folder: Path, name: ServerName, now: datetime.datetime) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    authority = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
+    authority_key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+    if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
+        raise TypeError("the own authority has a key of a kind this box never makes")
+    key = ec.generate_private_key(ec.SECP256R1())
+    leaf = (
+        x509.CertificateBuilder()
+        .subject_name(_subject(str(name)[:64]))
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_VALID_FROM)
+        .not_valid_after(_begin(now) + datetime.timedelta(days=_LEAF_DAYS))
+        .add_extension(x509.SubjectAlternativeName(_names(name)), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(_authority_key(authority_key.public_key()), critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+    # A power cut between the two leaves a pair that does not fit; `renew_if_due` at the next start signs anew.
+    write_whole(folder / "key.pem", _key_pem(key))
+    write_whole(folder / "cert.pem", _pem(leaf) + _pem(authority), mode=0o644)
+
+
+def _authority_key(key: "EllipticCurvePublicKey") -> "x509.AuthorityKeyIdentifier":
+    from cryptography import x509
+
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
+
+
+def _names(name: ServerName) -> "list[x509.GeneralName]":
+    from cryptography import x509
+
+    host = split_server_name(name)[0].strip("[]")
+    hosts = dict.fromkeys([host, "localhost", "127.0.0.1", "::1"])
+    names: list[x509.GeneralName] = []
+    for text in hosts:
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(text)))
+        except ValueError:
+            names.append(x509.DNSName(text))
+    return names
+
+
+def _subject(text: str) -> "x509.Name":
+    from cryptography import x509
+
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text[:64])])
+
+
+def _ca_usage() -> "x509.KeyUsage":
+    from cryptography import x509
+
+    off = dict.fromkeys(
+        (
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "encipher_only",
+            "decipher_only",
+        ),
+        False,
+    )
+    return x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **off)
+
+
+def _key_pem(key: "EllipticCurvePrivateKey") -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _pem(certificate: "x509.Certificate") -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    return certificate.public_bytes(serialization.Encoding.PEM)

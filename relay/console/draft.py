@@ -1,0 +1,114 @@
+"""What a person has decided so far. It survives a power cut, except what is secret or names somebody."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from relay.base.config import Config, ServerConfig, split_address
+from relay.base.errors import ConfigError
+from relay.base.ids import ServerName, make_user_id, parse_server_name
+
+# The words of `relay provision`, without its dashes.
+BASICS = {
+    "name": "server name: the part behind the colon of every user's id; it can never change",
+    "owner": "the first user, who may invite the others",
+    "password": "the owner's password",
+    "federation": "HOST:PORT where other servers reach the box",
+    "client": "HOST:PORT where the family's apps reach the box",
+    "profile": "the board",
+    "tls_cert": "certificate chain; without one the box makes its own CA",
+    "tls_key": "the key of the certificate",
+    "tls_ca": "a private CA, trusted beside the system's",
+    "key_file": "the root key, best on another device",
+}
+_NEEDED = ("name", "owner", "password")
+_ALIASES = {"federation": "federation.listen", "client": "client.listen"}
+# The state folder shows no name of a person; a password is shown nowhere at all.
+_NEVER_KEPT = ("owner", "password")
+_SOME_NAME = ServerName("box.example")
+
+
+class Draft:
+    """The settings that `apply` will use: basics of a new box, and any dotted setting."""
+
+    def __init__(self, kept: Mapping[str, str] | None = None) -> None:
+        self._values = dict(kept or {})
+
+    def set(self, key: str, value: str, *, provisioned: bool) -> None:
+        """Plan `value` for `key`; planning the same twice is the same.
+
+        Raises:
+            ConfigError: there is no such setting, the value does not fit, or it cannot change any more.
+            InvalidInputError: a name does not fit.
+        """
+        if provisioned:
+            key = _ALIASES.get(key, key)
+            if key in BASICS or key == "server.name":
+                raise ConfigError(f"{key} was fixed when the box was set up")
+        check(key, value, self._values)
+        self._values[key] = value
+
+    def unset(self, key: str) -> bool:
+        """Take `key` back; return whether it was planned."""
+        known = key in self._values or _ALIASES.get(key) in self._values
+        self._values.pop(key, None)
+        self._values.pop(_ALIASES.get(key, key), None)
+        return known
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._values.clear()
+
+    def value(self, key: str) -> str:
+        """Return what is planned for `key`, or nothing."""
+        return self._values.get(key, "")
+
+    def missing(self, *, provisioned: bool) -> list[str]:
+        """Return the basics that a new box still needs."""
+        return [] if provisioned else [key for key in _NEEDED if not self._values.get(key)]
+
+    def shown(self) -> dict[str, str]:
+        """Return what is planned, secrets as stars of constant length."""
+        return {key: "***" if key == "password" else value for key, value in self._values.items()}
+
+    def kept(self) -> dict[str, str] | None:
+        """Return what may lie on flash, None where that is nothing."""
+        return {key: value for key, value in self._values.items() if key not in _NEVER_KEPT} or None
+
+    def request(self, *, provisioned: bool) -> dict[str, Any]:
+        """Return the operator's request that applies the draft."""
+        settings = {key: value for key, value in self._values.items() if key not in BASICS}
+        if provisioned:
+            return {"verb": "set", "settings": settings}
+        basics = {key: value for key, value in self._values.items() if key in BASICS}
+        return {"verb": "provision", **basics, "settings": settings}
+
+
+def check(key: str, value: str, others: Mapping[str, str]) -> None:
+    """Refuse a value that could not be applied.
+
+    Raises:
+        ConfigError: there is no such setting or the value does not fit.
+        InvalidInputError: it cannot be a name.
+    """
+    if not value:
+        raise ConfigError(f"{key} has no value; unset {key} takes it back")
+    match key:
+        case "name":
+            parse_server_name(value)
+        case "owner":
+            make_user_id(value, ServerName(others.get("name", _SOME_NAME)))
+        case "federation" | "client":
+            split_address(value)
+        case "server.name":
+            raise ConfigError("the server name is set as name")
+        case _ if key not in BASICS:
+            Config(server=ServerConfig(name=_SOME_NAME)).with_settings({key: value})
+
+
+def setting_names(*, provisioned: bool) -> list[str]:
+    """Return what can be set, basics first."""
+    import dataclasses
+
+    tables = dataclasses.asdict(Config(server=ServerConfig(name=_SOME_NAME)))
+    dotted = [f"{section}.{name}" for section, table in tables.items() for name in table if section != "server"]
+    return dotted if provisioned else [*BASICS, *dotted]

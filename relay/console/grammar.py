@@ -1,0 +1,127 @@
+"""The words a person may type, each as short as it stays unique."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Command:
+    """One command: its words, its arguments as shown, and how many of them it takes."""
+
+    words: tuple[str, ...]
+    arguments: str
+    summary: str
+    least: int = 0
+    most: int = 0
+
+    @property
+    def name(self) -> str:
+        """Return the words with spaces between them."""
+        return " ".join(self.words)
+
+
+COMMANDS = (
+    Command(("setup",), "", "answer questions, one after the other, and set the box up"),
+    Command(("status",), "", "what runs and what is queued"),
+    Command(("doctor",), "", "what is wrong and what to do next"),
+    Command(("show",), "[KEY]", "settings, and what is planned", 0, 1),
+    Command(("set",), "KEY VALUE", "plan a setting; a password is asked for", 1, 2),
+    Command(("unset",), "KEY", "take a planned setting back", 1, 1),
+    Command(("plan",), "", "what apply would do, and what is missing"),
+    Command(("apply",), "", "do what is planned"),
+    Command(("user", "add"), "NAME", "make an account", 1, 1),
+    Command(("user", "list"), "", "who lives here"),
+    Command(("user", "passwd"), "NAME", "set a new password", 1, 1),
+    Command(("user", "deactivate"), "NAME", "close an account for good", 1, 1),
+    Command(("invite",), "", "an invitation that one person can use once"),
+    Command(("time", "set"), "UTC", "set the clock: 2026-11-23T12:00:00Z", 1, 1),
+    Command(("terminal",), "utf8|ascii", "how QR codes are drawn here", 1, 1),
+    Command(("restart",), "", "stop the box cleanly and start it again"),
+    Command(("factory-reset",), "", "forget everything, after a typed confirmation"),
+    Command(("help",), "", "this list"),
+    Command(("exit",), "", "leave the console"),
+)
+
+
+class UsageError(Exception):
+    """What was typed is no command; the message says what would be."""
+
+
+def parse(text: str) -> tuple[Command, list[str]]:
+    """Return the command in `text` and its arguments; the last argument takes the rest of the line.
+
+    Raises:
+        UsageError: the words are unknown or ambiguous, or the arguments too few or too many.
+    """
+    words = text.split()
+    command = _find(words)
+    given = len(command.words)
+    rest = text.split(None, given)[given:]
+    arguments = rest[0].split(None, max(0, command.most - 1)) if rest else []
+    arguments = [argument.strip() for argument in arguments]
+    if not command.least <= len(arguments) <= command.most:
+        raise UsageError(f"usage: {command.name} {command.arguments}".rstrip())
+    return command, arguments
+
+
+def _find(words: Sequence[str]) -> Command:
+    left: Iterable[Command] = COMMANDS
+    for depth, word in enumerate(words):
+        left = _fitting(left, depth, word)
+        if not left:
+            raise UsageError(f"there is no {' '.join(words[: depth + 1])[:60]!r}; help lists what there is")
+        distinct = {command.words[depth] for command in left}
+        if len(distinct) > 1:
+            raise UsageError(f"{word!r} may be {', '.join(sorted(distinct))}")
+        complete = [command for command in left if len(command.words) == depth + 1]
+        if complete:
+            return complete[0]
+    raise UsageError(f"more words follow: {', '.join(sorted({command.name for command in left}))}")
+
+
+def _fitting(commands: Iterable[Command], depth: int, word: str) -> list[Command]:
+    deep = [command for command in commands if len(command.words) > depth]
+    exact = [command for command in deep if command.words[depth] == word]
+    return exact or [command for command in deep if command.words[depth].startswith(word)]
+
+
+def candidates(text: str, keys: Iterable[str]) -> list[str]:
+    """Return the words that could stand where `text` ends: command words, or setting names behind set and show."""
+    *before, last = text.split(" ")
+    before = [word for word in before if word]
+    left: list[Command] = list(COMMANDS)
+    for depth, word in enumerate(before):
+        left = _fitting(left, depth, word)
+        names = {command.words[depth] for command in left}
+        if len(names) != 1:
+            return []
+        if any(len(command.words) == depth + 1 for command in left):
+            argument = len(before) - depth - 1
+            return _arguments(left[0], argument, last, keys)
+    fitting = [command for command in left if command.words[len(before)].startswith(last)]
+    return sorted({command.words[len(before)] for command in fitting})
+
+
+def _arguments(command: Command, argument: int, last: str, keys: Iterable[str]) -> list[str]:
+    if argument:
+        return []
+    if command.name in ("set", "show", "unset"):
+        return sorted(key for key in keys if key.startswith(last))
+    if command.name == "terminal":
+        return [word for word in ("ascii", "utf8") if word.startswith(last)]
+    return []
+
+
+def explain(text: str, keys: Iterable[str]) -> list[str]:
+    """Return help for what could stand where `text` ends, one line each."""
+    words = text.split()
+    typing = bool(words) and not text.endswith(" ")
+    fixed = words[:-1] if typing else words
+    left: list[Command] = list(COMMANDS)
+    for depth, word in enumerate(words):
+        fitting = _fitting(left, depth, word)
+        if any(len(command.words) == depth + 1 for command in fitting) and depth < len(fixed):
+            shown = candidates(text, keys)
+            return [f"  {fitting[0].name} {fitting[0].arguments}".rstrip(), *(f"    {key}" for key in shown)]
+        left = fitting
+    return [f"  {f'{command.name} {command.arguments}':<26} {command.summary}" for command in left]

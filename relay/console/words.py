@@ -1,0 +1,71 @@
+"""Results in plain words, for people: lists of lines."""
+
+import datetime
+from typing import Any
+
+
+def provisioned(result: dict[str, Any]) -> list[str]:
+    """Return what to tell after a box was set up."""
+    lines = [
+        f"The box is {result['server']}. This name is part of every user's and room's id: it can never change.",
+    ]
+    if result.get("owner"):
+        lines.append(f"Owner: {result['owner']}")
+    if result.get("fingerprint"):
+        lines += [
+            "It made its own certificate authority, SHA-256 fingerprint:",
+            f"  {result['fingerprint']}",
+            "Apps and servers elsewhere refuse it until they trust tls/ca.pem of the state folder.",
+        ]
+    return [*lines, f"Apps reach it at {result['url']}"]
+
+
+def invitation(result: dict[str, Any]) -> list[str]:
+    """Return an invitation: QR code, address, token and its end."""
+    end = datetime.datetime.fromtimestamp(result["expires_ms"] / 1000, datetime.UTC)
+    return [
+        *result["qr"],
+        result["url"],
+        f"Registration token: {result['token']}  (once, until {end:%Y-%m-%d %H:%M} UTC)",
+    ]
+
+
+def users(result: dict[str, Any]) -> list[str]:
+    """Return one line a user."""
+    lines = []
+    for person in result["users"]:
+        notes = [note for note, on in (("admin", person["admin"]), ("deactivated", not person["active"])) if on]
+        lines.append("  ".join([person["user"], *notes]))
+    return lines or ["nobody yet"]
+
+
+def status(result: dict[str, Any]) -> list[str]:
+    """Return the facts, one a line, nested ones indented."""
+    if not result.get("running"):
+        if not result.get("provisioned"):
+            return ["not set up", "next: relay provision, or relay console"]
+        held = ", but a process holds its folder" if result.get("locked") else ""
+        return [f"{result['server']} is not running{held}", "next: relay doctor" if held else "next: relay up"]
+    return list(_facts(result, ""))
+
+
+def _facts(value: dict[str, Any], indent: str) -> list[str]:
+    lines: list[str] = []
+    for name, fact in value.items():
+        label = f"{indent}{name.replace('_', ' ')}"
+        if isinstance(fact, dict):
+            lines += [label, *_facts(fact, indent + "  ")]
+        elif isinstance(fact, list):
+            lines.append(f"{label}: {len(fact)}")
+            lines += [f"{indent}  {', '.join(f'{k} {v}' for k, v in row.items())}" for row in fact if row]
+        else:
+            lines.append(f"{label}: {fact}")
+    return lines
+
+
+def findings(result: dict[str, Any]) -> list[str]:
+    """Return one paragraph a finding."""
+    lines = []
+    for finding in result["findings"]:
+        lines += [f"{finding['level']}: {finding['what']}", f"  next: {finding['next_step']}"]
+    return lines or ["nothing wrong"]

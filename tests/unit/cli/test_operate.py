@@ -1,0 +1,89 @@
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.base.config import Config, load
+from relay.base.errors import ConfigError, ConflictError, ForbiddenError, InvalidInputError
+from relay.cli.operate import operate, parse_utc
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Path:
+    (tmp_path / "relay.toml").write_text(Config.parse({"server": {"name": "box.example"}}).render())
+    return tmp_path
+
+
+def test_a_folder_that_is_no_box_says_so(tmp_path: Path) -> None:
+    assert operate(tmp_path, {"verb": "status"}) == {"provisioned": False, "running": False}
+    assert operate(tmp_path / "nowhere", {"verb": "status"}) == {"provisioned": False, "running": False}
+
+
+def test_a_box_that_is_off_says_where_it_would_be(box: Path) -> None:
+    status = operate(box, {"verb": "status"})
+    assert status == {
+        "provisioned": True,
+        "running": False,
+        "locked": False,
+        "server": "box.example",
+        "url": "http://127.0.0.1:8008",
+    }
+
+
+def test_settings_change_and_the_same_change_twice_is_the_same(box: Path) -> None:
+    request = {"verb": "set", "settings": {"delivery.retry_first_s": "0.5"}}
+    assert operate(box, request) == {"changed": True, "restart_needed": True}
+    assert load(box).delivery.retry_first_s == 0.5
+    assert operate(box, request) == {"changed": False, "restart_needed": False}
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind"),
+    [
+        ({"verb": "set", "settings": {"server.name": "other.example"}}, ConflictError),
+        ({"verb": "set", "settings": {"client.listen": "0.0.0.0:80"}}, ConfigError),
+        ({"verb": "set", "settings": {"x.y": "1"}}, ConfigError),
+        ({"verb": "set", "settings": {"log.level": 5}}, InvalidInputError),
+        ({"verb": "set"}, InvalidInputError),
+        ({"verb": "set", "settings": {}, "more": 1}, InvalidInputError),
+        ({"verb": "factory_reset", "confirm": "other.example"}, ForbiddenError),
+        ({"verb": "factory_reset"}, ForbiddenError),
+        ({"verb": "time_set", "utc": "noon"}, InvalidInputError),
+        ({"verb": "provision", "name": "other.example"}, ConflictError),
+        ({"verb": 5}, InvalidInputError),
+    ],
+)
+def test_wrong_requests_are_refused_and_change_nothing(
+    box: Path, request_: dict[str, Any], kind: type[Exception]
+) -> None:
+    before = (box / "relay.toml").read_bytes()
+    with pytest.raises(kind):
+        operate(box, request_)
+    assert (box / "relay.toml").read_bytes() == before
+
+
+def test_a_reset_needs_the_name_of_the_box(box: Path) -> None:
+    operate(box, {"verb": "factory_reset", "confirm": "box.example"})
+    assert list(box.iterdir()) == []
+
+
+def test_the_time_is_utc_and_plausible() -> None:
+    assert parse_utc("2026-11-23T12:00:00Z") == datetime.datetime(2026, 11, 23, 12, tzinfo=datetime.UTC)
+    for text in ("2026-11-23T12:00:00", "2026-11-23T12:00:00+01:00", "1970-01-01T00:00:00Z", 5, None):
+        with pytest.raises(InvalidInputError):
+            parse_utc(text)
+
+
+def test_the_doctor_names_what_is_wrong_with_a_box_that_is_off(box: Path) -> None:
+    findings = operate(box, {"verb": "doctor"})["findings"]
+    assert {"the box is not running", "the key file is missing"} <= {finding["what"] for finding in findings}
+    assert all(finding["next_step"] for finding in findings)
+
+
+@pytest.mark.parametrize(("content", "what"), [(None, "not been set up"), ("[", "not TOML")])
+def test_the_doctor_names_a_box_without_usable_settings(tmp_path: Path, content: str | None, what: str) -> None:
+    if content is not None:
+        (tmp_path / "relay.toml").write_text(content)
+    (finding,) = operate(tmp_path, {"verb": "doctor"})["findings"]
+    assert what in finding["what"]
