@@ -203,6 +203,8 @@ def _read(raw: Mapping[str, Any], version: RoomVersion, event_id: EventId) -> Ev
     _text(raw, "type")
     if "state_key" in raw:
         _text(raw, "state_key")
+    if "event_id" in raw:
+        raise MalformedEventError("an event of this room version does not carry its id")
     _dict(raw, "content")
     depth, sent_ms = raw.get("depth"), raw.get("origin_server_ts")
     if type(depth) is not int or not 0 <= depth <= MAX_DEPTH:
@@ -225,6 +227,8 @@ def _check_room_id(raw: Mapping[str, Any], version: RoomVersion) -> None:
     room_id = parse_room_id(_text(raw, "room_id"))
     if version.room_id_is_hash is (":" in room_id):
         raise MalformedEventError("room_id has not the form of this room version")
+    if version.room_id_is_hash and "$" + room_id[1:] in raw["auth_events"]:
+        raise MalformedEventError("auth_events names the create event, which the room id implies")
 
 
 def _read_unchecked(raw: Mapping[str, Any], version: RoomVersion, event_id: EventId) -> Event:

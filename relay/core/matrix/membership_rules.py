@@ -29,6 +29,9 @@ def check_member(event: Event, state: State) -> None:
 
 
 def _join(event: Event, target: str, state: State) -> None:
+    voucher = event.content.get("join_authorised_via_users_server", "@:")
+    if not isinstance(voucher, str) or ":" not in voucher:
+        refuse("no server can have vouched for this join")
     create = state.get(CREATE_KEY)
     if create is not None and event.prev_events == (create.event_id,) and target == _founder(create):
         return
