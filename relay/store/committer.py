@@ -1,0 +1,180 @@
+"""The committer: everything waiting becomes one commit, and whoever waits for it hears when it is on flash."""
+
+import dataclasses
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
+
+import trio
+
+from relay.base.errors import StorageError
+from relay.base.limits import LAZY_COMMIT_S, MAX_COMMIT_BYTES, MAX_LAZY_CHANGES, MAX_UNDURABLE_BYTES
+from relay.store.journal import Journal
+from relay.store.wakeups import Signal, Wakeups
+from relay.store.workers import Workers
+
+_MAX_GATHER_S = 0.005
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PendingChange:
+    """A change that the index shows and the journal does not hold yet."""
+
+    position: int
+    packed: bytes
+    lazy: bool
+    topics: tuple[Hashable, ...]
+
+
+class Committer:
+    """Writes pending changes to the journal, in order.
+
+    Attributes:
+        durable_position: every firm change up to here is on flash.
+        failure: why nothing is taken in any more, None while all is well.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        workers: Workers,
+        wakeups: Wakeups,
+        position: int,
+        *,
+        make_room: Callable[[], Awaitable[None]],
+        on_failure: Callable[[], None],
+    ) -> None:
+        self._journal = journal
+        self._workers = workers
+        self._wakeups = wakeups
+        self._make_room = make_room
+        self._on_failure = on_failure
+        self._pending: deque[PendingChange] = deque()
+        self._pending_bytes = 0
+        self._firm_pending = 0
+        self._forced = False
+        self._lazy_since_s: float | None = None
+        self._work = Signal()
+        self._moved = trio.Event()
+        self._batch_size = 1
+        self._commit_s = 0.0
+        self._stopped = trio.Event()
+        self.durable_position = position
+        self.failure: Exception | None = None
+
+    def add(self, change: PendingChange) -> None:
+        """Take in a change that was just applied."""
+        self._pending.append(change)
+        self._pending_bytes += len(change.packed)
+        if not change.lazy:
+            self._firm_pending += 1
+        elif self._lazy_since_s is None:
+            self._lazy_since_s = trio.current_time()
+        self._work.ring()
+
+    async def wait_durable(self, position: int) -> None:
+        """Return when the journal holds every firm change up to `position`.
+
+        Raises:
+            StorageError: flash failed before that.
+        """
+        while self.durable_position < position:
+            if self.failure is not None:
+                raise StorageError("flash refused the change: nothing is taken in until the box is restarted")
+            await self._moved.wait()
+
+    async def wait_below_limit(self) -> None:
+        """Return when less waits for flash than memory may hold."""
+        while self._pending_bytes > MAX_UNDURABLE_BYTES and self.failure is None:
+            await self._moved.wait()
+
+    async def drain(self) -> None:
+        """Return when nothing is pending, lazy changes included, or flash has failed."""
+        while self._pending and self.failure is None:
+            self._forced = True
+            self._work.ring()
+            await self._moved.wait()
+
+    def drop_pending(self, position: int) -> None:
+        """Forget what is pending: the index was taken back to `position`."""
+        self._pending.clear()
+        self._pending_bytes = self._firm_pending = 0
+        self._lazy_since_s = None
+        self.durable_position = position
+
+    def fail(self, error: Exception) -> None:
+        """Take nothing in any more; whoever waits for flash hears of it."""
+        if self.failure is None:
+            self.failure = error
+            self._on_failure()
+        self._work.ring()
+        self._announce()
+
+    async def wait_stopped(self) -> None:
+        """Return when no commit is under way, after a failure."""
+        await self._stopped.wait()
+
+    async def commit_forever(self) -> None:
+        """Commit whatever is added, until flash fails."""
+        while self.failure is None:
+            await self._commit_next()
+        self._stopped.set()
+
+    async def _commit_next(self) -> None:
+        await self._wait_until_due()
+        await self._gather()
+        if self.failure is not None:
+            return
+        batch = self._take_batch()
+        payload = b"".join(change.packed for change in batch)
+        begun_s = trio.current_time()
+        try:
+            if not self._journal.has_room(len(payload)):
+                await self._make_room()
+            await self._workers.run(self._journal.commit, payload)
+        except (OSError, StorageError) as error:
+            self.fail(error)
+            return
+        self._commit_s = trio.current_time() - begun_s
+        self.durable_position = batch[-1].position
+        self._announce()
+        for change in batch:
+            if not change.lazy:
+                self._wakeups.ring(change.topics)
+
+    async def _wait_until_due(self) -> None:
+        while self.failure is None and not self._is_due():
+            deadline_s = math.inf if self._lazy_since_s is None else self._lazy_since_s + LAZY_COMMIT_S
+            with trio.move_on_at(deadline_s):
+                await self._work.wait()
+
+    def _is_due(self) -> bool:
+        if not self._pending:
+            self._forced = False
+            return False
+        overdue = self._lazy_since_s is not None and trio.current_time() >= self._lazy_since_s + LAZY_COMMIT_S
+        return bool(self._firm_pending) or self._forced or overdue or len(self._pending) >= MAX_LAZY_CHANGES
+
+    async def _gather(self) -> None:
+        # Senders that a commit released come back one by one: waiting a moment, never longer than a commit takes,
+        # lets them share the next one. A lone sender is never kept waiting.
+        if self._batch_size > 1 and len(self._pending) < self._batch_size:
+            with trio.move_on_after(min(_MAX_GATHER_S, self._commit_s)):
+                while len(self._pending) < self._batch_size and self.failure is None:
+                    await self._work.wait()
+
+    def _take_batch(self) -> list[PendingChange]:
+        batch = [self._pending.popleft()]
+        size = len(batch[0].packed)
+        while self._pending and size + len(self._pending[0].packed) <= MAX_COMMIT_BYTES:
+            batch.append(self._pending.popleft())
+            size += len(batch[-1].packed)
+        self._pending_bytes -= size
+        self._firm_pending -= sum(not change.lazy for change in batch)
+        self._lazy_since_s = next((trio.current_time() for change in self._pending if change.lazy), None)
+        self._batch_size = len(batch)
+        return batch
+
+    def _announce(self) -> None:
+        self._moved.set()
+        self._moved = trio.Event()

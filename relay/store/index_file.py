@@ -1,0 +1,171 @@
+"""The index on flash: one SQLite database, every page encrypted, changed inside one long transaction.
+
+Nothing of the transaction reaches the file before `commit` (`cache_spill` is off), and nothing of a commit needs to be
+on flash before `copy_back` says so: until then the journal keeps the same changes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from relay.base.errors import DamagedError, WrongKeyError
+from relay.store.tables import Operation, Tables, Value, layout_digest, number_operations
+
+_FRAME_BYTES = 4096 + 24
+_CACHE_KIB = 4096
+
+Rows = list[tuple[Any, ...]]
+
+
+class IndexFile:
+    """The connection that steps use, and the one that copies the write-ahead log back.
+
+    Attributes:
+        vfs: the SQLite file system in use, None for the system's own.
+        log_bytes: the size of the write-ahead log after the last commit.
+        position: the last change whose effect the committed index holds.
+        sequence: the journal commit that change was in.
+    """
+
+    def __init__(self, path: Path, key: bytes, tables: Sequence[Tables], vfs: str | None) -> None:
+        self._path = str(path)
+        self._key = key
+        self._tables = tables
+        self.vfs = vfs
+        self.operations = number_operations(tables)
+        self.log_bytes = 0
+        self.position = 0
+        self.sequence = 0
+        self._connection: apsw.Connection = self._connect()
+        self._copier: apsw.Connection | None = None
+
+    def open(self) -> None:
+        """Set the connection up and make the tables.
+
+        Raises:
+            WrongKeyError: the file does not open with this key.
+            DamagedError: a setting that safety rests on was refused.
+        """
+        connection = self._connection
+        if self.vfs is not None:
+            # A file system written in Python has no shared memory: one connection holds the file and does all.
+            _set(connection, "locking_mode", "exclusive", "exclusive")
+        try:
+            _set(connection, "journal_mode", "wal", "wal")
+        except apsw.NotADBError:
+            raise WrongKeyError("the index does not open with this key") from None
+        _set(connection, "synchronous", "normal", 1)
+        _set(connection, "cache_spill", "off", 0)
+        _set(connection, "temp_store", "memory", 2)
+        _set(connection, "wal_autocheckpoint", 0, 0)
+        _set(connection, "cache_size", -_CACHE_KIB, -_CACHE_KIB)
+        # Freed cells need no zeros: every page is encrypted.
+        _set(connection, "secure_delete", "off", 0)
+        connection.set_wal_hook(self._note_log)
+        self._make_tables()
+        ((self.position, self.sequence),) = self.rows("SELECT position, sequence FROM applied")
+        if self.vfs is None:
+            self._copier = self._connect()
+            _set(self._copier, "synchronous", "full", 2)
+            _set(self._copier, "wal_autocheckpoint", 0, 0)
+            _set(self._copier, "cache_size", 8, 8)
+
+    def rows(self, sql: str, params: Sequence[Value] = ()) -> Rows:
+        """Return every row of a query."""
+        return self._connection.execute(sql, params).fetchall()
+
+    def row(self, sql: str, params: Sequence[Value] = ()) -> tuple[Any, ...] | None:
+        """Return the first row of a query, None where it has none."""
+        return self._connection.execute(sql, params).fetchone()
+
+    def apply(self, operation: Operation, params: Sequence[Value]) -> None:
+        """Run one operation inside the open change."""
+        self._connection.execute(operation.sql, params)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Return whether the long transaction is open; SQLite itself closes it after some failures."""
+        return self._connection.in_transaction
+
+    def begin_change(self) -> None:
+        """Open a change, and the long transaction where there is none."""
+        if not self._connection.in_transaction:
+            self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute("SAVEPOINT change")
+
+    def keep_change(self) -> None:
+        """Make the open change part of the long transaction."""
+        self._connection.execute("RELEASE change")
+
+    def drop_change(self) -> None:
+        """Undo the open change."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK TO change")
+            self._connection.execute("RELEASE change")
+
+    def commit(self, position: int, sequence: int) -> None:
+        """End the long transaction; the file then holds every change up to `position` and says so.
+
+        Only to be called when the journal is durable to there.
+        """
+        if not self._connection.in_transaction:
+            return
+        self._connection.execute("UPDATE applied SET position = ?, sequence = ?", (position, sequence))
+        self._connection.execute("COMMIT")
+        self.position, self.sequence = position, sequence
+
+    def roll_back(self) -> None:
+        """Undo the whole long transaction."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def copy_back(self) -> bool:
+        """Copy the write-ahead log into the database and sync both; return whether every frame was copied."""
+        copier = self._copier or self._connection
+        in_log, copied = copier.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        return in_log == copied
+
+    def cache_bytes(self) -> int:
+        """Return the memory that pages take."""
+        return self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0]
+
+    def close(self) -> None:
+        """Close both connections."""
+        if self._copier is not None:
+            self._copier.close()
+        self.roll_back()
+        self._connection.close()
+
+    def _connect(self) -> apsw.Connection:
+        vfs = None if self.vfs is None else f"multipleciphers-{self.vfs}"
+        connection = apsw.Connection(self._path, vfs=vfs)
+        _set(connection, "cipher", "chacha20", "chacha20")
+        connection.pragma("key", f"raw:{self._key.hex()}")
+        return connection
+
+    def _note_log(self, _connection: apsw.Connection, _name: str, frames: int) -> int:
+        self.log_bytes = frames * _FRAME_BYTES
+        return apsw.SQLITE_OK
+
+    def _make_tables(self) -> None:
+        digest = layout_digest(self._tables)
+        known = self.row("SELECT 1 FROM sqlite_schema WHERE name = 'applied'")
+        if known and self.row("SELECT layout FROM applied") == (digest,):
+            return
+        with self._connection:
+            for room in self._tables:
+                for statement in room.ddl:
+                    self._connection.execute(statement)
+            self._connection.execute(
+                "INSERT INTO applied VALUES (1, 0, 0, ?) ON CONFLICT (one) DO UPDATE SET layout = excluded.layout",
+                (digest,),
+            )
+
+
+def _set(connection: apsw.Connection, name: str, value: str | int, expected: str | int) -> None:
+    connection.pragma(name, value)
+    found = connection.pragma(name)
+    if found != expected:
+        raise DamagedError(f"the index refuses {name} = {value}: it is {found}")

@@ -1,0 +1,216 @@
+"""The keyring: keys for journal, index and media, wrapped by a root key that comes from elsewhere.
+
+The file `keyring` in the state folder holds them sealed (XChaCha20-Poly1305 under a key derived from the root key and a
+salt), so that the source can change without sealing everything again. A root key file inside the state folder protects
+nothing, and `protection` says so.
+"""
+
+import dataclasses
+import hashlib
+import secrets
+from pathlib import Path
+from typing import Any, Protocol
+
+from nacl import bindings
+from nacl.exceptions import CryptoError
+
+from relay.base.config import StoreConfig
+from relay.base.errors import ConfigError, DamagedError, WrongKeyError
+from relay.store.files import OS_FILES, FileLayer
+from relay.store.packing import pack, unpack
+
+FILE_NAME = "keyring"
+_FORMAT = 1
+_KEY_BYTES = 32
+_SALT_BYTES = 16
+_NONCE_BYTES = 24
+_MAX_KEY_FILE_BYTES = 4096
+# A Zero 2 W has 512 MiB: half of the relay's own budget for a moment at the start.
+_ARGON_MEMORY_KIB = 64 * 1024
+_ARGON_PASSES = 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Keyring:
+    """The keys of one state folder, each 32 random bytes."""
+
+    journal_key: bytes
+    index_key: bytes
+    media_key: bytes
+
+    def derive(self, purpose: str) -> bytes:
+        """Return 32 bytes that are always the same for `purpose` and tell nothing of the other keys."""
+        return hashlib.blake2b(purpose.encode(), key=self.media_key, person=b"doorstep-derive", digest_size=32).digest()
+
+
+class KeySource(Protocol):
+    """Where the root key comes from."""
+
+    def parameters(self) -> dict[str, Any]:
+        """Return fresh public parameters, kept beside the wrapped keys."""
+        ...
+
+    def root_key(self, parameters: dict[str, Any]) -> bytes:
+        """Return the 32-byte root key.
+
+        Raises:
+            ConfigError: the source is missing or not of the kind the keyring was made with.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyFile:
+    """A file of 32 random bytes or more, best on something that is taken out or locked away."""
+
+    path: Path
+
+    def parameters(self) -> dict[str, Any]:
+        """Return nothing but the kind."""
+        return {"kind": "file"}
+
+    def root_key(self, parameters: dict[str, Any]) -> bytes:
+        """Return the hash of the file's bytes."""
+        _check_kind(parameters, "file")
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"key file {self.path} cannot be read: {error.strerror}") from None
+        if not _KEY_BYTES <= len(content) <= _MAX_KEY_FILE_BYTES:
+            raise ConfigError(
+                f"key file {self.path} has {len(content)} bytes; it may have {_KEY_BYTES} to {_MAX_KEY_FILE_BYTES}"
+            )
+        return hashlib.blake2b(content, person=b"doorstep-keyfil", digest_size=_KEY_BYTES).digest()
+
+    def create(self) -> None:
+        """Make the file with fresh random bytes, readable by its owner only.
+
+        Raises:
+            FileExistsError: there is one; it is never replaced.
+        """
+        self.path.touch(mode=0o600, exist_ok=False)
+        file = OS_FILES.open(self.path)
+        try:
+            file.write(secrets.token_bytes(_KEY_BYTES), 0)
+            file.sync()
+        finally:
+            file.close()
+        OS_FILES.sync_folder(self.path.parent)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Passphrase:
+    """Something a person types at the console after each power cut; argon2id makes guessing slow."""
+
+    phrase: bytes
+
+    def parameters(self) -> dict[str, Any]:
+        """Return a fresh salt and what argon2id costs."""
+        salt = secrets.token_bytes(_SALT_BYTES)
+        return {"kind": "passphrase", "salt": salt, "passes": _ARGON_PASSES, "memory_kib": _ARGON_MEMORY_KIB}
+
+    def root_key(self, parameters: dict[str, Any]) -> bytes:
+        """Return argon2id of the phrase."""
+        from nacl import pwhash
+
+        _check_kind(parameters, "passphrase")
+        return pwhash.argon2id.kdf(
+            _KEY_BYTES,
+            self.phrase,
+            parameters["salt"],
+            opslimit=parameters["passes"],
+            memlimit=parameters["memory_kib"] * 1024,
+        )
+
+
+def create_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FILES) -> Keyring:
+    """Make fresh keys for a new state folder and keep them wrapped by `source`.
+
+    Raises:
+        FileExistsError: the folder has a keyring; replacing it would lose everything.
+    """
+    files.make_folder(folder)
+    if files.exists(folder / FILE_NAME):
+        raise FileExistsError(f"{folder / FILE_NAME} exists")
+    keyring = Keyring(*(secrets.token_bytes(_KEY_BYTES) for _ in range(3)))
+    _write(folder, keyring, source, files)
+    return keyring
+
+
+def rewrap_keyring(folder: Path, keyring: Keyring, source: KeySource, *, files: FileLayer = OS_FILES) -> None:
+    """Wrap the same keys by another source: a new passphrase, a moved key file."""
+    _write(folder, keyring, source, files)
+
+
+def open_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FILES) -> Keyring:
+    """Return the keys of a state folder.
+
+    Raises:
+        WrongKeyError: the source gives another key than the folder was sealed with; nothing was changed.
+        ConfigError: there is no keyring, or the source cannot be read.
+        DamagedError: the keyring file is not one.
+    """
+    path = folder / FILE_NAME
+    if not files.exists(path):
+        raise ConfigError(f"{path} does not exist: the box has not been provisioned")
+    file = files.open(path)
+    content = file.read(_MAX_KEY_FILE_BYTES, 0)
+    file.close()
+    try:
+        format_number, salt, parameters, nonce, sealed = unpack(content)
+    except (ValueError, TypeError):
+        raise DamagedError(f"{path} is not a keyring") from None
+    if format_number != _FORMAT:
+        raise DamagedError(f"{path} has format {format_number}, this release knows {_FORMAT}")
+    key = _wrapping_key(source.root_key(parameters), salt)
+    try:
+        opened = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(sealed, _bound(salt, parameters), nonce, key)
+    except CryptoError:
+        raise WrongKeyError(f"{folder} does not open with this key; nothing was changed") from None
+    return Keyring(*(opened[start : start + _KEY_BYTES] for start in range(0, len(opened), _KEY_BYTES)))
+
+
+def protection(folder: Path, config: StoreConfig) -> str:
+    """Return in plain words what a thief does not get: `card theft`, `box theft` or `none: desk profile`."""
+    if config.key_source == "passphrase":
+        return "box theft"
+    key_path = (folder / config.key_file).resolve()
+    # On the same card the key is stolen with what it seals.
+    same_card = key_path.is_relative_to(folder.resolve()) or _device(key_path) == _device(folder)
+    return "none: desk profile" if same_card else "card theft"
+
+
+def _device(path: Path) -> int | None:
+    try:
+        return path.stat().st_dev
+    except OSError:
+        return None
+
+
+def _write(folder: Path, keyring: Keyring, source: KeySource, files: FileLayer) -> None:
+    salt, nonce, parameters = secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_NONCE_BYTES), source.parameters()
+    key = _wrapping_key(source.root_key(parameters), salt)
+    keys = keyring.journal_key + keyring.index_key + keyring.media_key
+    sealed = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(keys, _bound(salt, parameters), nonce, key)
+    fresh = folder / f"{FILE_NAME}.new"
+    files.remove(fresh)
+    file = files.open(fresh, create=True)
+    file.write(pack([_FORMAT, salt, parameters, nonce, sealed]), 0)
+    file.sync()
+    file.close()
+    files.rename(fresh, folder / FILE_NAME)
+    # The rename itself lives in the folder; without this it can vanish with the power.
+    files.sync_folder(folder)
+
+
+def _bound(salt: bytes, parameters: dict[str, Any]) -> bytes:
+    return pack([_FORMAT, salt, parameters])
+
+
+def _wrapping_key(root_key: bytes, salt: bytes) -> bytes:
+    return hashlib.blake2b(salt, key=root_key, person=b"doorstep-wrap", digest_size=_KEY_BYTES).digest()
+
+
+def _check_kind(parameters: dict[str, Any], kind: str) -> None:
+    if parameters.get("kind") != kind:
+        raise ConfigError(f"this box is sealed with a {parameters.get('kind')}, not with a {kind}")

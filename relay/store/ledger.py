@@ -1,0 +1,281 @@
+"""The ledger: journal first, index later. The two calls everything else is built on are `run` and `read`.
+
+A step is a plain synchronous function; it runs alone, on a worker thread, against the index. What it returned is handed
+over only when the journal holds on flash everything the step saw or wrote, so nobody holds an answer that a power cut
+can undo.
+"""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import trio
+
+from relay.base.config import StoreConfig
+from relay.base.errors import DamagedError, RelayError
+from relay.base.log import get_logger
+from relay.store.checkpoint import Checkpointer
+from relay.store.committer import Committer
+from relay.store.files import OS_FILES, FileLayer
+from relay.store.index import Change, Index
+from relay.store.index_file import IndexFile
+from relay.store.journal import Journal
+from relay.store.keyring import Keyring
+from relay.store.names import Names
+from relay.store.replay import replay
+from relay.store.segments import SEGMENT_BYTES
+from relay.store.step_queue import Request, StepQueue
+from relay.store.tables import STORE_TABLES, Tables
+from relay.store.wakeups import Wakeups, Watch
+from relay.store.workers import ThreadWorkers, Workers
+
+__all__ = ["Change", "Index", "Ledger", "LedgerStatus", "Watch", "open_ledger"]
+
+# A start numbers its changes this far beyond the last start's, so that a number once shown never means another change:
+# lazy changes may be shown and then lost.
+_POSITION_GAP = 4096
+_STOP_DEADLINE_S = 8.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = get_logger()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LedgerStatus:
+    """How the ledger is, for `relay status`.
+
+    Attributes:
+        healthy: whether changes are taken in; reads go on either way.
+        segments_used: journal segments that hold changes the index does not hold durably.
+        journal_bytes: sealed bytes since the last checkpoint.
+        cache_bytes: memory that index pages take.
+    """
+
+    healthy: bool
+    position: int
+    durable_position: int
+    boot: int
+    segments_used: int
+    segments: int
+    journal_bytes: int
+    cache_bytes: int
+    checkpoints: int
+    failed_checkpoints: int
+
+
+class Ledger:
+    """The open ledger of one state folder."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        index: IndexFile,
+        workers: Workers,
+        config: StoreConfig,
+        nursery: trio.Nursery,
+        *,
+        position: int,
+    ) -> None:
+        self._journal = journal
+        self._nursery = nursery
+        self._wakeups = Wakeups()
+        self._tasks = trio.CancelScope(shield=True)
+        names = Names(index)
+        names.load()
+        self._checkpointer = Checkpointer(index, journal, workers, config, nursery)
+        self._committer = Committer(
+            journal,
+            workers,
+            self._wakeups,
+            position,
+            make_room=self._checkpointer.make_room,
+            on_failure=self._wake_queue,
+        )
+        self._queue = StepQueue(
+            index,
+            names,
+            journal,
+            workers=workers,
+            wakeups=self._wakeups,
+            committer=self._committer,
+            checkpointer=self._checkpointer,
+            position=position,
+        )
+
+    def start(self, *, replayed: bool) -> None:
+        """Begin to run steps; after a replay the index is made durable first."""
+        self._checkpointer.wanted = replayed
+        self._nursery.start_soon(self._run_tasks)
+        self._queue.wake()
+
+    async def stop(self) -> None:
+        """Finish what waits and leave an index that needs no replay."""
+        await self._queue.stop()
+        if self.healthy and self._journal.written_bytes:
+            await self._queue.checkpoint()
+        await self._checkpointer.wait_copied()
+        self._tasks.cancel()
+
+    async def run(self, step: Callable[Concatenate[Change, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `step(change, *args)`, all or nothing; return its result once flash holds all it saw and wrote.
+
+        Raises:
+            StorageError: flash failed; the change was not acknowledged, though it may reappear after a restart.
+            Exception: whatever the step raises; nothing of it was kept.
+        """
+        result, position = await self.run_early(step, *args, **kwargs)
+        await self._committer.wait_durable(position)
+        return result
+
+    async def run_early(
+        self, step: Callable[Concatenate[Change, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[T, int]:
+        """Run as `run`, but return at once, with the position to give to `durable` before anybody else hears of it."""
+        return await self._settle(
+            await self._queue.submit(functools.partial(step, **kwargs) if kwargs else step, args, writes=True)
+        )
+
+    async def read(self, step: Callable[Concatenate[Index, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `step(index, *args)`; return its result once flash holds all it saw."""
+        result: T
+        result, position = await self._settle(
+            await self._queue.submit(functools.partial(step, **kwargs) if kwargs else step, args, writes=False)
+        )
+        await self._committer.wait_durable(position)
+        return result
+
+    async def durable(self, position: int) -> None:
+        """Return when flash holds every change up to `position`, lazy ones excepted.
+
+        Raises:
+            StorageError: flash failed before that.
+        """
+        await self._committer.wait_durable(min(position, self._queue.firm_position))
+
+    async def checkpoint(self) -> None:
+        """Let the index catch up with the journal now, and return when it has."""
+        self._checkpointer.wanted = True
+        # The queue looks after the index before it runs a step.
+        await self.read(lambda _index: None)
+        await self._checkpointer.wait_copied()
+
+    def watch(self, *topics: Hashable) -> Watch:
+        """Return a watch on `topics`: open it with `with`, read, then wait."""
+        return self._wakeups.watch(topics)
+
+    @property
+    def position(self) -> int:
+        """Return the number of the last change applied."""
+        return self._queue.position
+
+    @property
+    def durable_position(self) -> int:
+        """Return the number of the last change on flash."""
+        return self._committer.durable_position
+
+    @property
+    def boot(self) -> int:
+        """Return the number of this start: one more each time."""
+        return self._journal.boot
+
+    @property
+    def healthy(self) -> bool:
+        """Return whether changes are taken in."""
+        return self._committer.failure is None
+
+    def status(self) -> LedgerStatus:
+        """Return how the ledger is."""
+        used, segments = self._journal.segments
+        return LedgerStatus(
+            healthy=self.healthy,
+            position=self.position,
+            durable_position=self.durable_position,
+            boot=self.boot,
+            segments_used=used,
+            segments=segments,
+            journal_bytes=self._journal.written_bytes,
+            cache_bytes=self._checkpointer.cache_bytes,
+            checkpoints=self._checkpointer.done_count,
+            failed_checkpoints=self._checkpointer.failed_count,
+        )
+
+    def _wake_queue(self) -> None:
+        self._queue.wake()
+
+    async def _run_tasks(self) -> None:
+        # Shielded: whoever is cancelled with us still gets an answer; `stop` ends the tasks when the work is done.
+        with self._tasks:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._queue.run_forever)
+                nursery.start_soon(self._committer.commit_forever)
+
+    async def _settle(self, request: Request) -> tuple[Any, int]:
+        if request.error is not None:
+            if isinstance(request.error, RelayError):
+                # A refusal is an answer too: what it was based on must be on flash.
+                await self._committer.wait_durable(request.seen)
+            raise request.error
+        return request.value, request.seen
+
+
+@contextlib.asynccontextmanager
+async def open_ledger(
+    folder: Path,
+    keys: Keyring,
+    tables: Sequence[Tables],
+    config: StoreConfig,
+    *,
+    files: FileLayer = OS_FILES,
+    workers: Workers | None = None,
+    segment_bytes: int = SEGMENT_BYTES,
+) -> AsyncIterator[Ledger]:
+    """Hold the state folder, bring the index up to the journal, and keep both while the block runs.
+
+    A clean end leaves an index that needs no replay.
+
+    Raises:
+        StateLockedError: another process holds the folder.
+        WrongKeyError: the folder was sealed with other keys.
+        DamagedError: journal or index are not what was once durable; the message says where.
+    """
+    workers = workers or ThreadWorkers()
+    files.make_folder(folder)
+    with files.lock(folder):
+        journal = Journal(
+            files,
+            folder / "journal",
+            keys.journal_key,
+            segments=config.journal_segments,
+            segment_bytes=segment_bytes,
+        )
+        index = IndexFile(folder / "index.db", keys.index_key, (STORE_TABLES, *tables), files.vfs)
+        try:
+            position, replayed = await workers.run(_recover, journal, index)
+            async with trio.open_nursery() as nursery:
+                ledger = Ledger(journal, index, workers, config, nursery, position=position)
+                ledger.start(replayed=replayed)
+                try:
+                    yield ledger
+                finally:
+                    with trio.CancelScope(shield=True, deadline=trio.current_time() + _STOP_DEADLINE_S):
+                        await ledger.stop()
+                    nursery.cancel_scope.cancel()
+        finally:
+            index.close()
+            journal.close()
+
+
+def _recover(journal: Journal, index: IndexFile) -> tuple[int, bool]:
+    made = journal.open()
+    index.open()
+    if made and index.position:
+        raise DamagedError("there is an index and no journal")
+    begun = index.sequence
+    position = replay(index, journal)
+    position = journal.start(sequence=index.sequence, position=position, gap=_POSITION_GAP)
+    return position, journal.sequence > begun

@@ -1,0 +1,220 @@
+"""Steps run one after another, each seeing all before it; nothing else touches the index."""
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import apsw
+import trio
+
+from relay.base.errors import RelayError, StorageError
+from relay.base.log import get_logger
+from relay.store.checkpoint import Checkpointer
+from relay.store.committer import Committer, PendingChange
+from relay.store.index import Change, Index
+from relay.store.index_file import IndexFile
+from relay.store.journal import Journal
+from relay.store.names import Names
+from relay.store.replay import replay
+from relay.store.wakeups import Signal, Wakeups
+from relay.store.workers import Workers
+
+_MAX_BATCH = 32
+
+log = get_logger()
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Request:
+    """One step on its way through the queue.
+
+    Attributes:
+        seen: the last firm change the step could have seen or written.
+        error: what the step raised.
+    """
+
+    step: Callable[..., Any]
+    args: tuple[Any, ...]
+    writes: bool
+    done: trio.Event = dataclasses.field(default_factory=trio.Event)
+    cancelled: bool = False
+    value: Any = None
+    error: Exception | None = None
+    seen: int = 0
+
+
+class StepQueue:
+    """Runs steps in batches on a worker thread: one hop for everything that waits.
+
+    Attributes:
+        position: the last change applied.
+        firm_position: the last change applied that is not lazy.
+    """
+
+    def __init__(
+        self,
+        index: IndexFile,
+        names: Names,
+        journal: Journal,
+        *,
+        workers: Workers,
+        wakeups: Wakeups,
+        committer: Committer,
+        checkpointer: Checkpointer,
+        position: int,
+    ) -> None:
+        self._index = index
+        self._names = names
+        self._journal = journal
+        self._workers = workers
+        self._wakeups = wakeups
+        self._committer = committer
+        self._checkpointer = checkpointer
+        self._waiting: deque[Request] = deque()
+        self._work = Signal()
+        self._lost = False
+        self._rebuilt = False
+        self._applied: list[PendingChange] = []
+        self._early: list[Hashable] = []
+        self._stopping = False
+        self._stopped = trio.Event()
+        self.position = position
+        self.firm_position = position
+
+    def wake(self) -> None:
+        """Let the queue look after the index even if no step waits."""
+        self._work.ring()
+
+    async def submit(self, step: Callable[..., Any], args: tuple[Any, ...], *, writes: bool) -> Request:
+        """Return the finished request; the caller looks at its error and waits for flash."""
+        if self._stopping:
+            raise StorageError("the box is stopping")
+        request = Request(step, args, writes)
+        self._waiting.append(request)
+        self._work.ring()
+        try:
+            await request.done.wait()
+        except trio.Cancelled:
+            request.cancelled = True
+            raise
+        return request
+
+    async def run_forever(self) -> None:
+        """Run what is submitted until `stop`, which finishes what waits."""
+        while not (self._stopping and not self._waiting):
+            if not self._waiting:
+                await self._work.wait()
+            await self._tend()
+            batch = [self._waiting.popleft() for _ in range(min(_MAX_BATCH, len(self._waiting)))]
+            if batch:
+                await self._workers.run(self._run_batch, batch)
+                self._settle(batch)
+        self._stopped.set()
+
+    async def stop(self) -> None:
+        """Take no more steps, and return when those that wait have run."""
+        self._stopping = True
+        self._work.ring()
+        await self._stopped.wait()
+
+    async def _tend(self) -> None:
+        await self._committer.wait_below_limit()
+        if self._checkpointer.must_wait:
+            await self._checkpointer.wait_copied()
+        if self._committer.failure is None and self._checkpointer.due:
+            await self.checkpoint()
+        if self._committer.failure is not None and not self._rebuilt:
+            await self._rebuild()
+
+    async def checkpoint(self) -> None:
+        """Close the gate, wait until the journal holds all that is applied, commit the index, start the copy."""
+        await self._committer.drain()
+        if self._committer.failure is not None:
+            return
+        try:
+            await self._checkpointer.commit_index(self.position)
+        except apsw.Error as error:
+            self._committer.fail(error)
+
+    async def _rebuild(self) -> None:
+        # What the index shows beyond flash must be seen by nobody: back to the file, then forward along the journal.
+        self._rebuilt = True
+        await self._committer.wait_stopped()
+        log.error("store.intake_stopped", error=type(self._committer.failure).__name__)
+        try:
+            await self._workers.run(self._replay_durable)
+            self._lost = False
+        except (apsw.Error, OSError, RelayError) as error:
+            self._lost = True
+            log.critical("store.index_lost", error=type(error).__name__)
+        self._committer.drop_pending(self.position)
+
+    def _replay_durable(self) -> None:
+        self._index.roll_back()
+        position = replay(self._index, self._journal, up_to=self._journal.sequence)
+        self.position = self.firm_position = max(position, self._committer.durable_position)
+        self._names.load()
+
+    def _run_batch(self, batch: list[Request]) -> None:
+        for request in batch:
+            if not request.cancelled:
+                self._run(request)
+        self._checkpointer.measure()
+
+    def _run(self, request: Request) -> None:
+        if self._lost:
+            request.error = StorageError("the index is not what flash holds")
+            return
+        if not request.writes:
+            try:
+                request.value = request.step(Index(self._index, self._names, self.position), *request.args)
+            except Exception as error:  # noqa: BLE001 - handed to whoever asked
+                request.error = error
+            request.seen = self.firm_position
+            return
+        change = Change(self._index, self._names, self.position + 1, self._refuse_after_failure)
+        try:
+            request.value = request.step(change, *request.args)
+            if change.begun:
+                self._keep(change)
+            else:
+                self._early += change.topics
+        except Exception as error:  # noqa: BLE001 - handed to whoever asked
+            request.error = error
+            if change.begun:
+                self._drop()
+        request.seen = self.firm_position
+
+    def _keep(self, change: Change) -> None:
+        packed = change.pack()
+        self._index.keep_change()
+        change.keep_names()
+        self.position = change.position
+        if not change.lazy:
+            self.firm_position = change.position
+        self._applied.append(PendingChange(change.position, packed, change.lazy, tuple(change.topics)))
+        if change.lazy:
+            self._early += change.topics
+
+    def _drop(self) -> None:
+        if self._index.in_transaction:
+            self._index.drop_change()
+        else:
+            # SQLite closed the long transaction by itself: the index forgot changes that others have seen.
+            self._lost = True
+
+    def _refuse_after_failure(self) -> None:
+        if self._committer.failure is not None:
+            raise StorageError("flash failed: nothing is taken in until the box is restarted")
+
+    def _settle(self, batch: list[Request]) -> None:
+        for change in self._applied:
+            self._committer.add(change)
+        self._applied.clear()
+        self._wakeups.ring(self._early)
+        self._early.clear()
+        if self._lost and self._committer.failure is None:
+            self._committer.fail(StorageError("the index failed"))
+        for request in batch:
+            request.done.set()

@@ -1,0 +1,195 @@
+"""A file system in memory that records every write and sync; it also serves SQLite, so the index can live in it."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import apsw
+
+from relay.base.errors import StateLockedError
+
+Kind = Literal["write", "sync", "truncate", "rename", "remove", "sync_folder"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Event:
+    """One thing done to the file system; the recorder keeps them in order."""
+
+    kind: Kind
+    path: str
+    offset: int = 0
+    data: bytes = b""
+    target: str = ""
+
+
+class MemoryFile:
+    def __init__(self, files: "MemoryFiles", path: str) -> None:
+        self._files = files
+        self._path = path
+        self._content = files.contents.setdefault(path, bytearray())
+
+    def read(self, size_bytes: int, offset: int) -> bytes:
+        return bytes(self._content[offset : offset + size_bytes])
+
+    def write(self, data: bytes, offset: int) -> None:
+        self._files.before("write", self._path)
+        if len(self._content) < offset:
+            self._content.extend(bytes(offset - len(self._content)))
+        self._content[offset : offset + len(data)] = data
+        self._files.record(Event("write", self._path, offset, bytes(data)))
+
+    def truncate(self, size_bytes: int) -> None:
+        del self._content[size_bytes:]
+        self._files.record(Event("truncate", self._path, size_bytes))
+
+    def sync(self) -> None:
+        self._files.before("sync", self._path)
+        self._files.record(Event("sync", self._path))
+
+    def size_bytes(self) -> int:
+        return len(self._content)
+
+    def close(self) -> None:
+        pass
+
+
+class MemoryFiles:
+    """The whole file system.
+
+    Attributes:
+        contents: what a reader sees now, by path.
+        events: what was done, where `recording`.
+    """
+
+    def __init__(self, *, recording: bool = False) -> None:
+        self.contents: dict[str, bytearray] = {}
+        self.events: list[Event] = []
+        self.recording = recording
+        self._locked: set[Path] = set()
+        self._number = next(_numbers)
+        self._vfs = _MemoryVfs(f"doorstep-memory-{self._number}", self)
+
+    @property
+    def vfs(self) -> str | None:
+        return f"doorstep-memory-{self._number}"
+
+    def before(self, kind: Kind, path: str) -> None:
+        """Called before each write and sync: a subclass raises OSError here to play a failing card."""
+
+    def record(self, event: Event) -> None:
+        if self.recording:
+            self.events.append(event)
+
+    def open(self, path: Path, *, create: bool = False) -> MemoryFile:
+        if not create and str(path) not in self.contents:
+            raise FileNotFoundError(path)
+        return MemoryFile(self, str(path))
+
+    def exists(self, path: Path) -> bool:
+        inside = f"{path}/"
+        return str(path) in self.contents or any(name.startswith(inside) for name in self.contents)
+
+    def rename(self, old: Path, new: Path) -> None:
+        self.contents[str(new)] = self.contents.pop(str(old))
+        self.record(Event("rename", str(old), target=str(new)))
+
+    def remove(self, path: Path) -> None:
+        if self.contents.pop(str(path), None) is not None:
+            self.record(Event("remove", str(path)))
+
+    def names(self, folder: Path) -> list[str]:
+        inside = f"{folder}/"
+        return sorted({name.removeprefix(inside).split("/")[0] for name in self.contents if name.startswith(inside)})
+
+    def make_folder(self, folder: Path) -> None:
+        pass
+
+    def sync_folder(self, folder: Path) -> None:
+        self.record(Event("sync_folder", str(folder)))
+
+    @contextlib.contextmanager
+    def lock(self, folder: Path) -> Iterator[None]:
+        if folder in self._locked:
+            raise StateLockedError(f"{folder} is held by another process")
+        self._locked.add(folder)
+        try:
+            yield
+        finally:
+            self._locked.discard(folder)
+
+    def copy(self) -> "MemoryFiles":
+        """Return the same files as another file system: what a restart after a clean cut would find."""
+        other = MemoryFiles()
+        other.contents = {path: bytearray(content) for path, content in self.contents.items()}
+        return other
+
+    def unregister(self) -> None:
+        self._vfs.unregister()
+
+
+class _VfsFile:
+    def __init__(self, file: MemoryFile) -> None:
+        self._file = file
+
+    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - SQLite's names
+        return self._file.read(amount, offset)
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+        self._file.write(data, offset)
+
+    def xTruncate(self, size: int) -> None:  # noqa: N802
+        self._file.truncate(size)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        self._file.sync()
+
+    def xFileSize(self) -> int:  # noqa: N802
+        return self._file.size_bytes()
+
+    def xLock(self, level: int) -> None:  # noqa: N802
+        pass
+
+    def xUnlock(self, level: int) -> None:  # noqa: N802
+        pass
+
+    def xCheckReservedLock(self) -> bool:  # noqa: N802
+        return False
+
+    def xFileControl(self, operation: int, pointer: int) -> bool:  # noqa: N802
+        return False
+
+    def xSectorSize(self) -> int:  # noqa: N802
+        return 512
+
+    def xDeviceCharacteristics(self) -> int:  # noqa: N802
+        # What SQLite assumes of unix: a write does not garble bytes beside it.
+        return apsw.SQLITE_IOCAP_POWERSAFE_OVERWRITE
+
+    def xClose(self) -> None:  # noqa: N802
+        self._file.close()
+
+
+class _MemoryVfs(apsw.VFS):
+    def __init__(self, name: str, files: MemoryFiles) -> None:
+        self._files = files
+        super().__init__(name, "")
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> _VfsFile:  # type: ignore[override]  # noqa: N802
+        path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
+        return _VfsFile(self._files.open(Path(path), create=True))
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
+        self._files.remove(Path(filename))
+        if syncdir:
+            self._files.sync_folder(Path(filename).parent)
+
+    def xAccess(self, pathname: str, flags: int) -> bool:  # noqa: N802
+        return pathname in self._files.contents
+
+    def xFullPathname(self, name: str) -> str:  # noqa: N802
+        return name
+
+
+_numbers = iter(range(1, 1 << 62))
