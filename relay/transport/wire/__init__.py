@@ -1,1 +1,1 @@
-"""The HTTP machines without I/O: bytes in, events out; the same events for both versions."""
+"""HTTP/1.1 and HTTP/2 without I/O: bytes in, events out. One interface (`events.Wire`), two machines, both roles."""

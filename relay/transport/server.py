@@ -1,0 +1,247 @@
+"""Listens, accepts, and keeps the number of connections bounded; nothing a peer does ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import email.utils
+import errno
+import ipaddress
+import socket
+import ssl
+from collections.abc import Sequence
+
+import trio
+
+from relay.base.clock import Clock, SystemClock
+from relay.base.config import split_address
+from relay.base.errors import ConfigError
+from relay.base.limits import HANDSHAKE_TIMEOUT_S, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS
+from relay.base.log import get_logger
+from relay.transport.conversation import Conversation
+from relay.transport.message import Endpoint, Request, Response
+from relay.transport.wire.events import Wire
+from relay.transport.wire.http1 import Http1
+
+log = get_logger()
+
+_BACKLOG = 256
+_ACCEPT_PAUSE_S = 0.1
+# What accept(2) answers when the machine, not the peer, is short of something.
+_SHORTAGES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listening:
+    """A bound socket. `address` is its real HOST:PORT; `tls` is None for plain HTTP."""
+
+    listener: trio.SocketListener
+    tls: ssl.SSLContext | None
+    address: str
+    port: int
+
+
+async def listen(address: str, tls: ssl.SSLContext | None) -> Listening:
+    """Bind HOST:PORT; port 0 takes a free one, `[::]` takes IPv4 too where the machine has both.
+
+    Raises:
+        ConfigError: the address is malformed, taken, or not of this machine.
+    """
+    host, port = split_address(address)
+    try:
+        bound = await _bind(host, port)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {address}: {error.strerror or error}") from None
+    real_port: int = bound.getsockname()[1]
+    shown = f"[{host}]:{real_port}" if ":" in host else f"{host}:{real_port}"
+    return Listening(trio.SocketListener(bound), tls, shown, real_port)
+
+
+async def _bind(host: str, port: int) -> trio.socket.SocketType:
+    if host == "::" and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"  # noqa: S104 - what was asked for, on a machine without IPv6
+    found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, sockaddr = found[0]
+    bound = trio.socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
+        await bound.bind(sockaddr)
+        bound.listen(_BACKLOG)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+class Server:
+    """Answers every request of every connection with one endpoint.
+
+    Args:
+        answer: the door.
+        behind_proxy: believe the last `X-Forwarded-For` of connections from this machine.
+        most_connections: of all peers together; the longest idle one makes room.
+        most_per_address: of one address, an IPv6 /64 counting as one.
+    """
+
+    def __init__(
+        self,
+        answer: Endpoint,
+        *,
+        behind_proxy: bool = False,
+        clock: Clock | None = None,
+        most_connections: int = MAX_CONNECTIONS,
+        most_per_address: int = MAX_CONNECTIONS_PER_ADDRESS,
+    ) -> None:
+        self._answer = answer
+        self._clock = clock or SystemClock()
+        self._behind_proxy = behind_proxy
+        self._most_connections = most_connections
+        self._most_per_address = most_per_address
+        self._count = 0
+        self._counts: dict[str, int] = {}
+        self._conversations: dict[Conversation, None] = {}
+        self._date = (0, b"")
+        self._draining = False
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open, handshakes included."""
+        return self._count
+
+    async def run(
+        self,
+        listenings: Sequence[Listening],
+        *,
+        stop: trio.Event | None = None,
+        drain_s: float = 5.0,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until `stop` is set, then finish what has begun for at most `drain_s`; closes the listeners."""
+        stop = trio.Event() if stop is None else stop
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as doors:
+                for listening in listenings:
+                    doors.start_soon(self._accept, listening, connections)
+                task_status.started()
+                await stop.wait()
+                doors.cancel_scope.cancel()
+            self._draining = True
+            for conversation in list(self._conversations):
+                conversation.drain()
+            connections.cancel_scope.deadline = trio.current_time() + drain_s
+
+    async def converse(self, stream: trio.abc.Stream, *, address: str = "", http2: bool = False) -> None:
+        """Serve one connection that is there already, TLS included."""
+        wire: Wire
+        if http2:
+            from relay.transport.wire.http2 import Http2
+
+            wire = Http2(server=True)
+        else:
+            wire = Http1(server=True)
+        conversation = Conversation(stream, wire, address=address, answer=self._endpoint(address), date=self._today)
+        self._conversations[conversation] = None
+        try:
+            await conversation.run(draining=self._draining)
+        finally:
+            del self._conversations[conversation]
+
+    async def _accept(self, listening: Listening, connections: trio.Nursery) -> None:
+        async with listening.listener:
+            while True:
+                try:
+                    stream = await listening.listener.accept()
+                except OSError as error:
+                    if error.errno not in _SHORTAGES:
+                        raise
+                    log.warning("transport.accept_failed", errno=errno.errorcode.get(error.errno, ""))
+                    self._make_room()
+                    await trio.sleep(_ACCEPT_PAUSE_S)
+                    continue
+                connections.start_soon(self._serve, stream, listening.tls)
+
+    async def _serve(self, stream: trio.SocketStream, tls: ssl.SSLContext | None) -> None:
+        address = _address_of(stream)
+        group = _group_of(address)
+        if self._counts.get(group, 0) >= self._most_per_address and not self._trusts(address):
+            log.debug("transport.connection_refused", reason="per_address")
+            await trio.aclose_forcefully(stream)
+            return
+        if self._count >= self._most_connections:
+            self._make_room()
+            if self._count >= self._most_connections + 1:
+                log.warning("transport.connection_refused", reason="total")
+                await trio.aclose_forcefully(stream)
+                return
+        self._count += 1
+        self._counts[group] = self._counts.get(group, 0) + 1
+        try:
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls is None:
+                await self.converse(stream, address=address)
+            else:
+                await self._shake_hands(stream, tls, address)
+        except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            log.debug("transport.connection_broken")
+        except* Exception as errors:  # noqa: BLE001 - a bug of ours costs this connection, not the others
+            log.error("transport.connection_failed", error=repr(errors.exceptions[0])[:200])  # noqa: TRY400
+        finally:
+            stream.socket.close()
+            self._count -= 1
+            self._counts[group] -= 1
+            if not self._counts[group]:
+                del self._counts[group]
+
+    async def _shake_hands(self, stream: trio.SocketStream, tls: ssl.SSLContext, address: str) -> None:
+        secured = trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
+        with trio.move_on_after(HANDSHAKE_TIMEOUT_S) as patience:
+            await secured.do_handshake()
+        if patience.cancelled_caught:
+            log.debug("transport.handshake_timed_out")
+            await trio.aclose_forcefully(stream)
+            return
+        await self.converse(secured, address=address, http2=secured.selected_alpn_protocol() == "h2")
+
+    def _make_room(self) -> None:
+        """End the connection that has been idle longest, if any is."""
+        idle = [conversation for conversation in self._conversations if conversation.idle]
+        if idle:
+            min(idle, key=lambda conversation: conversation.idle_since_s).drop()
+
+    def _trusts(self, address: str) -> bool:
+        return self._behind_proxy and address != "" and ipaddress.ip_address(address).is_loopback
+
+    def _endpoint(self, address: str) -> Endpoint:
+        return self._answer_forwarded if self._trusts(address) else self._answer
+
+    async def _answer_forwarded(self, request: Request) -> Response:
+        """Answer with the address that the reverse proxy in front of us saw."""
+        hops = ",".join(request.headers.all("x-forwarded-for")).split(",")
+        with contextlib.suppress(ValueError):
+            request.address = str(ipaddress.ip_address(hops[-1].strip()))
+        return await self._answer(request)
+
+    def _today(self) -> bytes:
+        second = self._clock.wall_ms() // 1000
+        if self._date[0] != second:
+            self._date = (second, email.utils.formatdate(second, usegmt=True).encode("ascii"))
+        return self._date[1]
+
+
+def _address_of(stream: trio.SocketStream) -> str:
+    """Return the peer's IP address, an IPv4 one in its own form; empty if it is gone already."""
+    try:
+        name = stream.socket.getpeername()
+    except OSError:
+        return ""
+    address = str(name[0]).partition("%")[0] if isinstance(name, tuple) else ""
+    return address.removeprefix("::ffff:") if "." in address else address
+
+
+def _group_of(address: str) -> str:
+    """Return what counts as one peer: an IPv4 address, or the /64 that one IPv6 line gets."""
+    if ":" not in address:
+        return address
+    return str(ipaddress.IPv6Network((int(ipaddress.IPv6Address(address)) >> 64 << 64, 64)))

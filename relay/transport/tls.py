@@ -1,0 +1,42 @@
+"""TLS settings of both roles: 1.2 and newer, ALPN for HTTP/2 and HTTP/1.1."""
+
+import ssl
+from pathlib import Path
+
+from relay.base.errors import ConfigError
+
+ALPN = ["h2", "http/1.1"]
+
+
+def server_context(cert: Path, key: Path) -> ssl.SSLContext:
+    """Return the context of a listener with the chain in `cert` and the key in `key`, both PEM.
+
+    Raises:
+        ConfigError: a file is missing or malformed, or the two do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_SINGLE_ECDH_USE
+    context.set_alpn_protocols(ALPN)
+    try:
+        context.load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"tls.cert {cert} and tls.key {key} cannot be used: {error}") from None
+    return context
+
+
+def client_context(extra_ca: Path | None = None) -> ssl.SSLContext:
+    """Return the context for reaching peers: the system's CAs, and those in `extra_ca` (PEM) beside them.
+
+    Raises:
+        ConfigError: `extra_ca` is missing or malformed.
+    """
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(ALPN)
+    if extra_ca is not None:
+        try:
+            context.load_verify_locations(cafile=extra_ca)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"tls.ca {extra_ca} cannot be used: {error}") from None
+    return context
