@@ -1,0 +1,148 @@
+"""Which keys have these people, and one key of each, please: ours from the ledger, others' from their servers.
+
+Client-server API, `/keys/query` and `/keys/claim`; server-server API, "End-to-End Encryption".
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import trio
+
+from relay.base.errors import PeerRefusedError, RelayError
+from relay.base.ids import DeviceId, ServerName, UserId, server_of
+from relay.base.limits import CONCURRENT_KEY_QUERIES
+from relay.household import cross_signing, device_keys, devices, key_signatures, remote_devices
+from relay.household.peers import PeoplePeers
+from relay.store.ledger import Index, Ledger
+
+T = TypeVar("T")
+
+SharesRoom = Callable[[Index, UserId], bool]
+"""Whether a user of another server is in a room with somebody here: only then do we hear of their changes."""
+
+Wanted = Mapping[UserId, list[DeviceId]]
+_FIELDS = {"master": "master_keys", "self_signing": "self_signing_keys", "user_signing": "user_signing_keys"}
+
+
+def query_local(index: Index, wanted: Wanted, asking: UserId | None) -> dict[str, Any]:
+    """Return the answer about people of this box.
+
+    `wanted` is user -> devices, an empty list for all; `asking` is who asks, None for another server, which is not
+    told what devices are called.
+
+    Returns:
+        `device_keys`, `master_keys`, `self_signing_keys` and `user_signing_keys` as `/keys/query` has them.
+    """
+    answer: dict[str, Any] = {"device_keys": {}, **{name: {} for name in _FIELDS.values()}}
+    for user, chosen in wanted.items():
+        by_device = device_keys.keys_of(index, user, chosen)
+        answer["device_keys"][user] = {
+            device: _shown(index, user, device, keys, asking) for device, keys in by_device.items()
+        }
+        for usage, key in cross_signing.keys_of(index, user, asking).items():
+            answer[_FIELDS[usage]][user] = key
+    return answer
+
+
+def _shown(index: Index, user: UserId, device: DeviceId, keys: dict[str, Any], asking: UserId | None) -> dict[str, Any]:
+    shown = key_signatures.with_signatures(index, user, device, asking, keys)
+    if asking is None or not devices.exists(index, user, device):
+        return shown
+    name = devices.get(index, user, device).display_name
+    return {**shown, "unsigned": {} if name is None else {"device_display_name": name}}
+
+
+def _not_current(index: Index, users: Iterable[UserId], shares_room: SharesRoom) -> list[tuple[UserId, bool]]:
+    """Return (user, whether we will hear of changes) for those who have to be asked about."""
+    tracked = [(user, shares_room(index, user)) for user in users]
+    return [(user, hears) for user, hears in tracked if not (hears and remote_devices.is_current(index, user))]
+
+
+class KeyQueries:
+    """Asks the ledger and other servers; a server that does not answer is named in `failures`, never an error."""
+
+    def __init__(self, ledger: Ledger, peers: PeoplePeers, server: ServerName, shares_room: SharesRoom) -> None:
+        self._ledger = ledger
+        self._peers = peers
+        self._server = server
+        self._shares_room = shares_room
+        self._limiter = trio.CapacityLimiter(CONCURRENT_KEY_QUERIES)
+
+    async def query(self, asking: UserId, wanted: Wanted, timeout_s: float) -> dict[str, Any]:
+        """Return the whole answer of `/keys/query` for `asking`."""
+        ours, theirs = self._split(wanted)
+        answer = await self._ledger.read(query_local, ours, asking)
+        failures: dict[str, Any] = {}
+
+        async def ask(server: ServerName, users: Wanted) -> None:
+            await self._refresh(server, users)
+            part = await self._ledger.read(remote_devices.query_cached, users, asking)
+            for name, by_user in part.items():
+                answer[name].update(by_user)
+
+        await self._each_server(theirs, timeout_s, failures, ask)
+        return {**answer, "failures": failures}
+
+    async def claim(self, wanted: Mapping[UserId, Mapping[DeviceId, str]], timeout_s: float) -> dict[str, Any]:
+        """Return the whole answer of `/keys/claim`: durable before anybody sees a key."""
+        ours, theirs = self._split(wanted)
+        claimed = await self._ledger.run(device_keys.claim_local, ours)
+        given: dict[str, Any] = {str(user): keys for user, keys in claimed.items()}
+        failures: dict[str, Any] = {}
+
+        async def ask(server: ServerName, users: Mapping[UserId, Mapping[DeviceId, str]]) -> None:
+            plain = {str(user): {str(device): name for device, name in of.items()} for user, of in users.items()}
+            found = (await self._peers.claim_keys(server, plain)).get("one_time_keys")
+            for user, by_device in (found if isinstance(found, dict) else {}).items():
+                if user in users and isinstance(by_device, dict):
+                    given[user] = {device: key for device, key in by_device.items() if device in users[user]}
+
+        await self._each_server(theirs, timeout_s, failures, ask)
+        return {"one_time_keys": given, "failures": failures}
+
+    async def _refresh(self, server: ServerName, users: Wanted) -> None:
+        """Ask `server` about those whose lists are not kept current here, and store its answers."""
+        stale = await self._ledger.read(_not_current, tuple(users), self._shares_room)
+        for user in [user for user, tracked in stale if tracked]:
+            found = await self._peers.user_devices(server, user)
+            await self._ledger.run(remote_devices.store_list, user, found)
+        untracked = {str(user): list[str]() for user, tracked in stale if not tracked}
+        if untracked:
+            found = await self._peers.query_keys(server, untracked)
+            for name in untracked:
+                await self._ledger.run(remote_devices.store_answer, UserId(name), found)
+
+    def _split(self, wanted: Mapping[UserId, T]) -> tuple[dict[UserId, T], dict[ServerName, dict[UserId, T]]]:
+        ours: dict[UserId, T] = {}
+        theirs: dict[ServerName, dict[UserId, T]] = {}
+        for user, what in wanted.items():
+            server = server_of(user)
+            if server == self._server:
+                ours[user] = what
+            else:
+                theirs.setdefault(server, {})[user] = what
+        return ours, theirs
+
+    async def _each_server(
+        self,
+        theirs: Mapping[ServerName, T],
+        timeout_s: float,
+        failures: dict[str, Any],
+        ask: Callable[[ServerName, T], Awaitable[None]],
+    ) -> None:
+        async def one(server: ServerName, part: T) -> None:
+            failures[server] = {"status": 504, "message": "no answer in time"}
+            try:
+                async with self._limiter:
+                    await ask(server, part)
+            except PeerRefusedError as error:
+                failures[server] = {"status": error.status or 502, "message": "the server refused"}
+            except RelayError as error:
+                failures[server] = {"status": 503, "message": f"the server cannot be asked: {error.code}"}
+            else:
+                del failures[server]
+
+        with trio.move_on_after(timeout_s):
+            async with trio.open_nursery() as nursery:
+                for server, part in theirs.items():
+                    nursery.start_soon(one, server, part)
