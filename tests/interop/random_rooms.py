@@ -175,7 +175,8 @@ class RandomRoom:
             origin_server_ts=1000 + self.dice.below(6),
         )
         raw["hashes"] = {"sha256": "AAAA"}
-        raw["signatures"] = {ServerName(sender.partition(":")[2]): {"ed25519:x": "AAAA"}}
+        # Both judges take signatures for checked; all servers "signed", so that a voucher's is there as well.
+        raw["signatures"] = {user.partition(":")[2]: {"ed25519:x": "AAAA"} for user in USERS}
         return parse_pdu(raw, self.version)
 
 
