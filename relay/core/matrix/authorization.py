@@ -160,7 +160,8 @@ def _check_create(event: Event) -> None:
             refuse("a create event of this room version has no room_id")
     elif event.room_id.partition(":")[2] != event.sender.partition(":")[2]:
         refuse("the room id is of another server than the sender")
-    if event.content.get("room_version", "1") not in RECOGNISED:
+    named = event.content.get("room_version", "1")
+    if not isinstance(named, str) or named not in RECOGNISED:
         refuse("the room version is unknown")
     if not event.version.creator_is_sender and "creator" not in event.content:
         refuse("the create event names no creator")
