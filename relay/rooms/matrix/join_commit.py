@@ -1,0 +1,115 @@
+"""Storing a room that was joined elsewhere: in bounded steps, invisible until the last one.
+
+What is stored before the room has its row is invisible: every reader starts at that row, or at the membership of a
+user of this box, which the last step writes too.
+"""
+
+from relay.base.ids import RoomId, ServerName
+from relay.core.matrix.room_versions import RoomVersion
+from relay.rooms.matrix import graph, outliers, state_groups
+from relay.rooms.matrix.commit import (
+    advance,
+    group_for,
+    intern_state,
+    interned_key,
+    next_place,
+    put_event,
+    put_room,
+)
+from relay.rooms.matrix.current_state import move_current_state
+from relay.rooms.matrix.join_answer import JoinAnswer
+from relay.rooms.matrix.state_groups import EMPTY, State
+from relay.rooms.matrix.stored_event import Flags
+from relay.rooms.matrix.tables import (
+    CLOSE_JOIN,
+    DROP_ROOM_EVENTS,
+    DROP_ROOM_MEMBERSHIPS,
+    DROP_ROOM_SERVERS,
+    DROP_ROOM_STATE,
+    OPEN_JOIN,
+    PLACE_EVENT,
+)
+from relay.store.ledger import Change, Index, Ledger
+
+_BATCH = 200
+
+
+def begin(change: Change, room: RoomId) -> int:
+    """Note that a join is under way; return the room's number."""
+    number = change.intern(room)
+    change.write(OPEN_JOIN, number)
+    return number
+
+
+async def store_in_batches(
+    ledger: Ledger, room: int, version: RoomVersion, answer: JoinAnswer, here: ServerName
+) -> None:
+    """Store all events as outliers; for a room that is new here, also the state of everybody else."""
+    await outliers.store(ledger, room, answer.decided)
+    if await ledger.read(_is_held, room):
+        return
+    others = [key for key in answer.state if not (key[0] == "m.room.member" and key[1].endswith(f":{here}"))]
+    for start in range(0, len(others), _BATCH):
+        chunk = {key: answer.state[key] for key in others[start : start + _BATCH]}
+        await ledger.run(
+            lambda change, part=chunk: move_current_state(
+                change, room, version.id, intern_state(change, part), here, log_all=False
+            )
+        )
+
+
+def finish(change: Change, room_id: RoomId, version: RoomVersion, answer: JoinAnswer, here: ServerName) -> None:
+    """Make the room visible, joined."""
+    join = answer.join
+    held = graph.row(change, room_id)
+    if held is None:
+        creation = graph.number_of(change, answer.create.event_id)
+        assert creation is not None
+        held = put_room(change, room_id, version.id, creation)
+        before = state_groups.child(change, EMPTY, intern_state(change, answer.state))
+        _complete_state(change, held.number, version, before, here)
+        held = graph.RoomRow(
+            held.number, room_id, version, creation, before, (), held.changed, held.state_changed, published=False
+        )
+    else:
+        before = group_for(change, held.state, answer.state)
+    place = next_place(change, held.number)
+    flags = Flags.LOCAL | Flags.GAP | Flags.EDGE
+    number = put_event(change, held.number, join, flags, place=place, group=before)
+    after = state_groups.child(change, before, {interned_key(change, join): number})
+    change.write(PLACE_EVENT, number, place, int(flags), after)
+    advance(change, held, (number,), after, here)
+    change.write(CLOSE_JOIN, held.number)
+
+
+def _complete_state(change: Change, room: int, version: RoomVersion, group: int, here: ServerName) -> None:
+    stored: State = {
+        (kind, key): event
+        for kind, key, event in change.rows(
+            "SELECT type, state_key, event FROM current_state WHERE room = ? ORDER BY type, state_key", room
+        )
+    }
+    delta = state_groups.difference(stored, state_groups.load(change, group))
+    move_current_state(change, room, version.id, delta, here, log_all=False)
+
+
+def abandon(change: Change, room: int) -> None:
+    """Take away what a join left behind that did not come to its end."""
+    if not _is_held(change, room):
+        for operation in (DROP_ROOM_EVENTS, DROP_ROOM_STATE, DROP_ROOM_MEMBERSHIPS, DROP_ROOM_SERVERS):
+            change.write(operation, room)
+    change.write(CLOSE_JOIN, room)
+
+
+async def abandon_unfinished(ledger: Ledger) -> None:
+    """At a start: clean up after joins that a power cut interrupted."""
+    for (room,) in await ledger.read(_open_joins):
+        await ledger.run(abandon, room)
+
+
+def _open_joins(index: Index) -> list[tuple[int]]:
+    return [(room,) for (room,) in index.rows("SELECT room FROM joins ORDER BY room")]
+
+
+def _is_held(index: Index, room: int) -> bool:
+    return index.row("SELECT 1 FROM rooms WHERE number = ?", room) is not None

@@ -1,0 +1,159 @@
+"""What the rooms keep: tables, and the numbered operations that write them.
+
+Event ids are 32-byte blobs, every other name is an interned integer. Two indexes stand on the one hot table:
+
+- `events_by_id`: 6 bytes of the id, an expression, so that nothing is stored twice.
+- `timeline`: room and place, only for events that clients may page through.
+
+There is no edge table: walks over the graph read `prev_events` from the events themselves, and the forward
+extremities of a room are one small blob in its row. `bytes` behind an index is its measured share of one message
+in a database of 100,000 events (dbstat, payload and page overhead together).
+"""
+
+from relay.store.tables import Operation, Tables
+
+# A room's row. `creation`: events.number of m.room.create. `state`: group of the current state. `tips`: forward
+# extremities, 4-byte little-endian event numbers. `changed`, `state_changed`: positions. Rooms are hundreds, and 40
+# bytes each: finding those changed since a position is a scan of a few pages, cheaper than an index to keep.
+_ROOMS = """CREATE TABLE IF NOT EXISTS rooms (
+    number INTEGER PRIMARY KEY, version TEXT NOT NULL, creation INTEGER NOT NULL, state INTEGER NOT NULL,
+    tips BLOB NOT NULL, changed INTEGER NOT NULL, state_changed INTEGER NOT NULL, published INTEGER NOT NULL)"""
+
+# `number`: arrival. `place`: where it stands in the room's timeline, NULL outside of it; live events stand at
+# position * 1024 + k, so that a sync position is a place and nothing has to be looked up; what is fetched later
+# stands in the gap below the event that pointed to it. `state`: group after the event, NULL for outliers.
+# `redaction`: events.number of the redaction that was applied to `pdu`.
+_EVENTS = """CREATE TABLE IF NOT EXISTS events (
+    number INTEGER PRIMARY KEY, room INTEGER NOT NULL, place INTEGER, flags INTEGER NOT NULL, state INTEGER,
+    redaction INTEGER, id BLOB NOT NULL, pdu BLOB NOT NULL)"""
+# 16 bytes
+_EVENTS_BY_ID = "CREATE INDEX IF NOT EXISTS events_by_id ON events (substr(id, 1, 6))"
+# 15 bytes
+_TIMELINE = "CREATE INDEX IF NOT EXISTS timeline ON events (room, place) WHERE place IS NOT NULL"
+
+# `delta`: 12-byte entries type, state key, event number (0: no longer there) on top of `parent`; at depth 0 the
+# delta is the whole state and `parent` only says what it came from.
+_STATE_GROUPS = """CREATE TABLE IF NOT EXISTS state_groups (
+    number INTEGER PRIMARY KEY, parent INTEGER NOT NULL, depth INTEGER NOT NULL, delta BLOB NOT NULL)"""
+
+_CURRENT_STATE = """CREATE TABLE IF NOT EXISTS current_state (
+    room INTEGER NOT NULL, type INTEGER NOT NULL, state_key INTEGER NOT NULL, event INTEGER NOT NULL,
+    membership INTEGER, position INTEGER NOT NULL, PRIMARY KEY (room, type, state_key)) WITHOUT ROWID"""
+
+_MEMBERSHIPS = """CREATE TABLE IF NOT EXISTS memberships (
+    user INTEGER NOT NULL, room INTEGER NOT NULL, membership INTEGER NOT NULL, event INTEGER NOT NULL,
+    sender INTEGER NOT NULL, position INTEGER NOT NULL, forgotten INTEGER NOT NULL,
+    PRIMARY KEY (user, room)) WITHOUT ROWID"""
+
+# `since`: the newest event row when the server's first user joined; it gets what came later from here.
+_ROOM_SERVERS = """CREATE TABLE IF NOT EXISTS room_servers (
+    room INTEGER NOT NULL, server INTEGER NOT NULL, joined INTEGER NOT NULL, since INTEGER NOT NULL,
+    PRIMARY KEY (room, server)) WITHOUT ROWID"""
+
+# `number`: position * 1024 + k, as places are.
+_MEMBERSHIP_LOG = """CREATE TABLE IF NOT EXISTS membership_log (
+    number INTEGER PRIMARY KEY, room INTEGER NOT NULL, user INTEGER NOT NULL, membership INTEGER NOT NULL,
+    previous INTEGER NOT NULL)"""
+
+# Events made here, which other servers must get. `extra`: a server that was in the room before the event and is not
+# after it, or whose user is invited.
+_DEPARTURES = """CREATE TABLE IF NOT EXISTS departures (
+    event INTEGER PRIMARY KEY, room INTEGER NOT NULL, extra INTEGER)"""
+
+_INBOX = """CREATE TABLE IF NOT EXISTS inbox (
+    number INTEGER PRIMARY KEY, room INTEGER NOT NULL, origin INTEGER NOT NULL, received_ms INTEGER NOT NULL,
+    id BLOB NOT NULL, pdu BLOB NOT NULL)"""
+_INBOX_BY_ROOM = "CREATE INDEX IF NOT EXISTS inbox_by_room ON inbox (room)"
+
+_INVITES = """CREATE TABLE IF NOT EXISTS invites (
+    user INTEGER NOT NULL, room INTEGER NOT NULL, origin INTEGER NOT NULL, sender INTEGER NOT NULL,
+    position INTEGER NOT NULL, received_ms INTEGER NOT NULL, version TEXT NOT NULL, pdu BLOB NOT NULL,
+    stripped BLOB NOT NULL, PRIMARY KEY (user, room)) WITHOUT ROWID"""
+
+_WAITING_REDACTIONS = """CREATE TABLE IF NOT EXISTS waiting_redactions (
+    target BLOB NOT NULL, event INTEGER NOT NULL, PRIMARY KEY (target, event)) WITHOUT ROWID"""
+
+_RECEIPTS = """CREATE TABLE IF NOT EXISTS receipts (
+    room INTEGER NOT NULL, user INTEGER NOT NULL, kind TEXT NOT NULL, thread TEXT NOT NULL, event BLOB NOT NULL,
+    ts_ms INTEGER NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (room, user, kind, thread)) WITHOUT ROWID"""
+
+_ALIASES = """CREATE TABLE IF NOT EXISTS aliases (
+    alias INTEGER PRIMARY KEY, room INTEGER NOT NULL, creator INTEGER NOT NULL)"""
+
+_SERVER_KEYS = """CREATE TABLE IF NOT EXISTS server_keys (
+    server INTEGER NOT NULL, key_id TEXT NOT NULL, public BLOB NOT NULL, valid_until_ms INTEGER NOT NULL,
+    expired INTEGER NOT NULL, PRIMARY KEY (server, key_id)) WITHOUT ROWID"""
+
+_OWN_KEYS = """CREATE TABLE IF NOT EXISTS own_keys (
+    key_id TEXT PRIMARY KEY, seed BLOB NOT NULL, created_ms INTEGER NOT NULL, expired_ms INTEGER) WITHOUT ROWID"""
+
+# A join under way: events stored so far are invisible; one found at a start was cut short and is cleaned up.
+_JOINS = "CREATE TABLE IF NOT EXISTS joins (room INTEGER PRIMARY KEY)"
+
+PUT_ROOM = Operation(100, "INSERT OR REPLACE INTO rooms VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+ADVANCE_TIPS = Operation(101, "UPDATE rooms SET tips = ?2, changed = ?3 WHERE number = ?1")
+ADVANCE_STATE = Operation(
+    102, "UPDATE rooms SET tips = ?2, changed = ?3, state = ?4, state_changed = ?3 WHERE number = ?1"
+)
+PUBLISH_ROOM = Operation(103, "UPDATE rooms SET published = ?2 WHERE number = ?1")
+ADD_EVENT = Operation(
+    104, "INSERT INTO events (number, room, place, flags, state, id, pdu) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+PLACE_EVENT = Operation(105, "UPDATE events SET place = ?2, flags = ?3, state = ?4 WHERE number = ?1")
+REDACT_EVENT = Operation(106, "UPDATE events SET redaction = ?2, pdu = ?3 WHERE number = ?1")
+FLAG_EVENT = Operation(107, "UPDATE events SET flags = ?2 WHERE number = ?1")
+ADD_GROUP = Operation(108, "INSERT INTO state_groups VALUES (?, ?, ?, ?)")
+PUT_CURRENT = Operation(109, "INSERT OR REPLACE INTO current_state VALUES (?, ?, ?, ?, ?, ?)")
+DROP_CURRENT = Operation(110, "DELETE FROM current_state WHERE room = ? AND type = ? AND state_key = ?")
+PUT_MEMBERSHIP = Operation(111, "INSERT OR REPLACE INTO memberships VALUES (?, ?, ?, ?, ?, ?, 0)")
+FORGET_ROOM = Operation(112, "UPDATE memberships SET forgotten = 1 WHERE user = ? AND room = ?")
+DROP_MEMBERSHIP = Operation(113, "DELETE FROM memberships WHERE user = ? AND room = ?")
+PUT_ROOM_SERVER = Operation(114, "INSERT OR REPLACE INTO room_servers VALUES (?, ?, ?, ?)")
+DROP_ROOM_SERVER = Operation(115, "DELETE FROM room_servers WHERE room = ? AND server = ?")
+LOG_MEMBERSHIP = Operation(116, "INSERT INTO membership_log VALUES (?, ?, ?, ?, ?)")
+ADD_DEPARTURE = Operation(117, "INSERT OR IGNORE INTO departures VALUES (?, ?, ?)")
+ADD_TO_INBOX = Operation(118, "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?)")
+DROP_FROM_INBOX = Operation(119, "DELETE FROM inbox WHERE number = ?")
+PUT_INVITE = Operation(120, "INSERT OR REPLACE INTO invites VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+DROP_INVITE = Operation(121, "DELETE FROM invites WHERE user = ? AND room = ?")
+ADD_WAITING_REDACTION = Operation(122, "INSERT OR IGNORE INTO waiting_redactions VALUES (?, ?)")
+DROP_WAITING_REDACTION = Operation(123, "DELETE FROM waiting_redactions WHERE target = ? AND event = ?")
+PUT_RECEIPT = Operation(124, "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)")
+PUT_OWN_RECEIPT = Operation(125, PUT_RECEIPT.sql, lazy=True)
+PUT_ALIAS = Operation(126, "INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)")
+DROP_ALIAS = Operation(127, "DELETE FROM aliases WHERE alias = ?")
+PUT_SERVER_KEY = Operation(128, "INSERT OR REPLACE INTO server_keys VALUES (?, ?, ?, ?, ?)")
+ADD_OWN_KEY = Operation(129, "INSERT INTO own_keys VALUES (?, ?, ?, NULL)")
+EXPIRE_OWN_KEY = Operation(130, "UPDATE own_keys SET expired_ms = ?2 WHERE key_id = ?1")
+OPEN_JOIN = Operation(131, "INSERT OR IGNORE INTO joins VALUES (?)")
+CLOSE_JOIN = Operation(132, "DELETE FROM joins WHERE room = ?")
+DROP_ROOM_EVENTS = Operation(133, "DELETE FROM events WHERE room = ?")
+DROP_ROOM_STATE = Operation(134, "DELETE FROM current_state WHERE room = ?")
+DROP_ROOM_MEMBERSHIPS = Operation(135, "DELETE FROM memberships WHERE room = ?")
+DROP_ROOM_SERVERS = Operation(136, "DELETE FROM room_servers WHERE room = ?")
+
+TABLES = Tables(
+    name="rooms.matrix",
+    ddl=(
+        _ROOMS,
+        _EVENTS,
+        _EVENTS_BY_ID,
+        _TIMELINE,
+        _STATE_GROUPS,
+        _CURRENT_STATE,
+        _MEMBERSHIPS,
+        _ROOM_SERVERS,
+        _MEMBERSHIP_LOG,
+        _DEPARTURES,
+        _INBOX,
+        _INBOX_BY_ROOM,
+        _INVITES,
+        _WAITING_REDACTIONS,
+        _RECEIPTS,
+        _ALIASES,
+        _SERVER_KEYS,
+        _OWN_KEYS,
+        _JOINS,
+    ),
+    operations=tuple(value for value in list(globals().values()) if isinstance(value, Operation)),
+)
