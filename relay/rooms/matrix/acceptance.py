@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from relay.base.errors import ForbiddenError, InvalidInputError
 from relay.base.ids import EventId
 from relay.core.matrix.authorization import auth_types, authorize, check_auth_events
-from relay.core.matrix.events import Event
+from relay.core.matrix.events import CREATE, Event
 from relay.core.matrix.power_levels import CREATE_KEY
 from relay.rooms.matrix import graph, state, state_groups
 from relay.rooms.matrix.commit import Decision, NamedState
@@ -49,16 +49,36 @@ class Unmerged:
     merge: Merge
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How an event comes in.
+
+    Attributes:
+        given: the state before it as another server gave it, where its ancestors are not to be had.
+        place: of an event that belongs to the past: its place in the timeline. It is not put among the extremities,
+            nor judged by the current state.
+        depart: whether other servers must get the event from here.
+    """
+
+    given: NamedState | None = None
+    place: int | None = None
+    depart: bool = False
+
+
+PUSHED = Manner()
+"""A new event, all of whose ancestors are here or to be had."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """The state before an event: a stored group, or a merged state that has none yet."""
+    """The state before an event: a stored group, or a merged or given state that has none yet."""
 
     group: int | None
     named: NamedState | None = None
 
 
 def decide(
-    index: Index, room: RoomRow, event: Event, merges: Merges, *, given: NamedState | None = None, depart: bool = False
+    index: Index, room: RoomRow, event: Event, merges: Merges, manner: Manner = PUSHED
 ) -> Decision | Known | Missing | Unmerged:
     """Return what to do with an event whose form, hash and signatures are good.
 
@@ -67,37 +87,45 @@ def decide(
         room: the room, as it is in the snapshot.
         event: the event; in its redacted form if its content hash was wrong.
         merges: the merges made so far.
-        given: the state before it as another server gave it, where its ancestors are not to be had.
-        depart: whether other servers must get the event from here.
+        manner: how it comes in.
     """
     number = graph.number_of(index, event.event_id)
     if number is not None and Flags.OUTLIER not in graph.by_number(index, number).flags:
         return Known(number)
     prevs, missing = _ancestors(index, event)
     unknown_auth = tuple(cited for cited in event.auth_events if graph.number_of(index, cited) is None)
-    if unknown_auth or (missing and given is None):
-        return Missing(() if given is not None else missing, unknown_auth)
-    before = _Before(None, given) if given is not None else _state_before(index, prevs, merges)
+    if unknown_auth or (missing and manner.given is None):
+        return Missing(() if manner.given is not None else missing, unknown_auth)
+    before = _Before(None, manner.given) if manner.given is not None else _state_before(index, prevs, merges)
     if isinstance(before, Unmerged):
         return before
-    base = Flags.GAP if given is not None else Flags.NONE
-    if not _is_authorized(index, room, event, before):
-        return Decision(event=event, before=_stored(before), named=before.named, flags=base | Flags.REJECTED)
-    if before.group != room.state and not _passes(event, state.current_events(index, room.room_id, _keys(event))):
-        return Decision(event=event, before=_stored(before), named=before.named, flags=base | Flags.SOFT_FAILED)
+    base = Flags.GAP if missing else Flags.NONE
+    refused = _refusal(index, room, event, before, past=manner.place is not None)
+    if refused or manner.place is not None:
+        place = None if refused else manner.place
+        return Decision(event=event, before=before.group or 0, named=before.named, flags=base | refused, place=place)
     tips = _remaining_tips(index, room, prevs.values())
     resolved = _current_after(index, event, before, tips, merges)
     if isinstance(resolved, Unmerged):
         return resolved
     return Decision(
         event=event,
-        before=_stored(before),
+        before=before.group or 0,
         named=before.named,
         flags=base,
         tips=tips,
         resolved=resolved,
-        depart=depart,
+        depart=manner.depart,
     )
+
+
+def _refusal(index: Index, room: RoomRow, event: Event, before: _Before, *, past: bool) -> Flags:
+    if not _is_authorized(index, room, event, before):
+        return Flags.REJECTED
+    if past or before.group == room.state:
+        return Flags.NONE
+    held = state.current_events(index, room.room_id, _keys(event))
+    return Flags.NONE if _passes(event, held) else Flags.SOFT_FAILED
 
 
 def state_before(index: Index, event: Event, merges: Merges, *, given: NamedState | None = None) -> NamedState:
@@ -110,10 +138,6 @@ def state_before(index: Index, event: Event, merges: Merges, *, given: NamedStat
     if before.named is not None:
         return before.named
     return state.name_state(index, state_groups.load(index, before.group or 0))
-
-
-def _stored(before: _Before) -> int:
-    return before.group or 0
 
 
 def _ancestors(index: Index, event: Event) -> tuple[dict[EventId, int], tuple[EventId, ...]]:
@@ -131,8 +155,8 @@ def _state_before(index: Index, prevs: Mapping[EventId, int], merges: Merges) ->
     groups: dict[int, EventId] = {}
     for event_id, number in sorted(prevs.items()):
         groups.setdefault(state.group_after_number(index, number) or 0, event_id)
-    if len(groups) == 1:
-        return _Before(next(iter(groups)))
+    if len(groups) < 2:
+        return _Before(next(iter(groups), state_groups.EMPTY))
     merge = frozenset(groups.values())
     named = merges.get(merge)
     return Unmerged(merge) if named is None else _Before(None, named)
@@ -143,6 +167,9 @@ def _keys(event: Event) -> set[tuple[str, str]]:
 
 
 def _is_authorized(index: Index, room: RoomRow, event: Event, before: _Before) -> bool:
+    if event.type == CREATE:
+        # A room has one create event, which is there before any other.
+        return False
     numbers = graph.numbers_of(index, event.auth_events)
     cited = graph.events_by_number(index, numbers.values(), room.version.id)
     try:

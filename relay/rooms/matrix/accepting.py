@@ -6,7 +6,7 @@ from relay.base.errors import NotFoundError
 from relay.base.ids import EventId, RoomId, ServerName
 from relay.core.matrix.events import Event
 from relay.rooms.matrix import graph, state
-from relay.rooms.matrix.acceptance import Known, Merge, Missing, Unmerged, decide, state_before
+from relay.rooms.matrix.acceptance import PUSHED, Known, Manner, Merge, Missing, Unmerged, decide, state_before
 from relay.rooms.matrix.commit import Decision, NamedState, commit
 from relay.rooms.matrix.merging import Merger
 from relay.rooms.matrix.stored_event import Flags, StoredEvent
@@ -27,9 +27,8 @@ class Acceptor:
         self,
         room: RoomId,
         event: Event,
+        manner: Manner = PUSHED,
         *,
-        given: NamedState | None = None,
-        depart: bool = False,
         strict: bool = False,
         also: Also | None = None,
     ) -> StoredEvent | Missing:
@@ -38,8 +37,7 @@ class Acceptor:
         Args:
             room: its room.
             event: good in form and signature.
-            given: the state before it as another server gave it; its events must be stored.
-            depart: other servers must get it from here.
+            manner: how it comes in; the events of a given state must be stored.
             strict: an event that would be rejected or soft-failed is not stored, only returned with that flag.
             also: runs in the same change as the commit.
 
@@ -49,10 +47,10 @@ class Acceptor:
         """
         merges: dict[Merge, NamedState] = {}
         while True:
-            found = await self._ledger.run(self._step, room, event, dict(merges), given, depart, strict, also)
+            found = await self._ledger.run(self._step, room, event, dict(merges), manner, strict=strict, also=also)
             if not isinstance(found, Unmerged):
                 return found
-            merges[found.merge] = await self._merge(event, found.merge, merges, given)
+            merges[found.merge] = await self._merge(event, found.merge, merges, manner.given)
 
     def _step(
         self,
@@ -60,15 +58,15 @@ class Acceptor:
         room: RoomId,
         event: Event,
         merges: dict[Merge, NamedState],
-        given: NamedState | None,
-        depart: bool,  # noqa: FBT001 - steps take positional arguments
-        strict: bool,  # noqa: FBT001
+        manner: Manner,
+        *,
+        strict: bool,
         also: Also | None,
     ) -> StoredEvent | Missing | Unmerged:
         held = graph.row(change, room)
         if held is None:
             raise NotFoundError("this room is not known here")
-        decision = decide(change, held, event, merges, given=given, depart=depart)
+        decision = decide(change, held, event, merges, manner)
         if isinstance(decision, Missing | Unmerged):
             return decision
         if isinstance(decision, Decision):

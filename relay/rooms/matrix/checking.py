@@ -5,7 +5,7 @@ Source: Matrix S2S v1.19, "Checks performed on receipt of a PDU", 1 to 3.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVarTuple, Unpack
+from typing import Any, TypeVarTuple
 
 import trio
 from nacl.signing import VerifyKey
@@ -119,9 +119,7 @@ def _verify(entry: CheckedPdu, event: Event, lives: Lives) -> CheckedPdu:
     return entry if check_content_hash(event) else CheckedPdu(entry.raw, redacted_event(event), entry.event_id)
 
 
-async def _in_worker(
-    count: int, function: Callable[[Unpack[Ts]], list[CheckedPdu]], *arguments: Unpack[Ts]
-) -> list[CheckedPdu]:
+async def _in_worker(count: int, function: Callable[[*Ts], list[CheckedPdu]], *arguments: *Ts) -> list[CheckedPdu]:
     if count < _WORTH_A_THREAD:
         return function(*arguments)
     return await trio.to_thread.run_sync(function, *arguments)

@@ -28,6 +28,7 @@ class Decision:
             the extremities at all (rejected, soft-failed, outside of the timeline).
         resolved: the current state afterwards, where several extremities had to be merged; None: the state after
             the event.
+        place: where it stands in the timeline, for what is fetched later; the newest place if it is an extremity.
         depart: whether other servers must get the event from this box.
     """
 
@@ -37,14 +38,14 @@ class Decision:
     flags: Flags = Flags.NONE
     tips: tuple[int, ...] | None = None
     resolved: NamedState | None = None
+    place: int | None = None
     depart: bool = False
 
 
 def commit(change: Change, room: RoomRow, decision: Decision, here: ServerName) -> int:
     """Write the event and what follows from it; return its row."""
     event = decision.event
-    live = decision.tips is not None
-    place = next_place(change, room.number) if live else None
+    place = decision.place if decision.tips is None else next_place(change, room.number)
     before = decision.before if decision.named is None else group_for(change, room.state, decision.named)
     number = put_event(change, room.number, event, decision.flags, place=place, group=before)
     after = before
@@ -91,7 +92,7 @@ def next_place(index: Index, room: int) -> int:
 
 def interned_key(change: Change, event: Event) -> tuple[int, int]:
     """Return the numbers of a state event's type and key."""
-    return change.intern(event.type), change.intern(event.key.state_key)
+    return change.intern(event.type), change.intern(event.key[1])
 
 
 def intern_state(change: Change, named: NamedState) -> State:
@@ -126,7 +127,7 @@ def depart(change: Change, room: int, number: int, event: Event) -> None:
     """Note that other servers must get the event from here."""
     extra = None
     if event.type == "m.room.member" and event.content.get("membership") in ("leave", "ban"):
-        extra = change.intern(server_of(UserId(event.key.state_key)))
+        extra = change.intern(server_of(UserId(event.key[1])))
     change.write(ADD_DEPARTURE, number, room, extra)
     change.wake(("outbox",))
 

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from relay.base.ids import ServerName, UserId, server_of
+from relay.core.matrix.events import Event
 from relay.rooms.matrix import graph
 from relay.rooms.matrix.memberships import JOIN, LEAVE, NUMBERS
 from relay.rooms.matrix.state_groups import State
@@ -33,7 +34,10 @@ def move_current_state(
     for (kind, key), number in delta.items():
         membership = None
         if kind == member_type:
-            membership = _move_member(change, room, version, key, number, here, servers, log_all=log_all)
+            event = graph.by_number(change, number, version).event if number else None
+            membership = _move_member(
+                change, room, key, event, number=number, here=here, log_all=log_all, servers=servers
+            )
         if number:
             change.write(PUT_CURRENT, room, kind, key, number, membership, change.position)
         else:
@@ -45,13 +49,13 @@ def move_current_state(
 def _move_member(
     change: Change,
     room: int,
-    version: str,
     user: int,
+    event: Event | None,
+    *,
     number: int,
     here: ServerName,
-    servers: Counter[ServerName],
-    *,
     log_all: bool,
+    servers: Counter[ServerName],
 ) -> int | None:
     user_id = UserId(change.name(user))
     if ":" not in user_id:
@@ -59,8 +63,7 @@ def _move_member(
     old = change.value("SELECT membership FROM memberships WHERE user = ? AND room = ?", user, room) or 0
     server = server_of(user_id)
     new = None
-    if number:
-        event = graph.by_number(change, number, version).event
+    if event is not None:
         # A word of tomorrow takes part in nothing today.
         new = NUMBERS.get(str(event.content.get("membership")), LEAVE)
         change.write(PUT_MEMBERSHIP, user, room, new, number, change.intern(event.sender), change.position)
@@ -93,5 +96,3 @@ def _move_server(change: Change, room: int, server: ServerName, difference: int)
         change.write(PUT_ROOM_SERVER, room, number, joined + difference, since)
     else:
         change.write(DROP_ROOM_SERVER, room, number)
-
-

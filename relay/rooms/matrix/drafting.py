@@ -111,7 +111,11 @@ def append_made(change: Change, room: RoomRow, event: Event, server: ServerName)
     """Commit an event made of this very change's extremities; return its row."""
     left = tuple(sorted(room.tips)[:-MAX_PREV_EVENTS])
     decision = Decision(
-        event=event, before=room.state, flags=Flags.LOCAL, tips=left, depart=concerns_others(change, room, event, server)
+        event=event,
+        before=room.state,
+        flags=Flags.LOCAL,
+        tips=left,
+        depart=concerns_others(change, room, event, server),
     )
     return commit(change, room, decision, server)
 

@@ -16,7 +16,7 @@ from relay.core.matrix.events import Event
 from relay.core.matrix.room_versions import UnsupportedRoomVersionError, room_version
 from relay.core.matrix.signing import SigningKey, add_signature
 from relay.rooms.matrix import invites, members, server_acl, state
-from relay.rooms.matrix.acceptance import Missing
+from relay.rooms.matrix.acceptance import Manner, Missing
 from relay.rooms.matrix.accepting import Acceptor
 from relay.rooms.matrix.chains import Chains
 from relay.rooms.matrix.checking import EventChecker
@@ -50,6 +50,7 @@ class Hosting:
     def __init__(
         self,
         ledger: Ledger,
+        *,
         keys: ServerKeys,
         server: ServerName,
         key: SigningKey,
@@ -75,11 +76,15 @@ class Hosting:
             ForbiddenError: the user is not the origin's, or the room does not let it in.
             IncompatibleRoomVersionError: the version is not among `versions`.
         """
-        return await self._ledger.read(self._make, origin, room, user, "join", tuple(versions), self._clock.wall_ms())
+        return await self._ledger.read(
+            self._make, origin, room, user, membership="join", versions=versions, now_ms=self._clock.wall_ms()
+        )
 
     async def make_leave(self, origin: ServerName, room: RoomId, user: UserId) -> dict[str, Any]:
         """Return {"room_version", "event"}: the template of a leave. Errors as `make_join`."""
-        return await self._ledger.read(self._make, origin, room, user, "leave", None, self._clock.wall_ms())
+        return await self._ledger.read(
+            self._make, origin, room, user, membership="leave", versions=None, now_ms=self._clock.wall_ms()
+        )
 
     def _make(
         self,
@@ -87,8 +92,9 @@ class Hosting:
         origin: ServerName,
         room_id: RoomId,
         user: UserId,
+        *,
         membership: str,
-        versions: tuple[str, ...] | None,
+        versions: Sequence[str] | None,
         now_ms: int,
     ) -> dict[str, Any]:
         if server_of(user) != origin:
@@ -137,7 +143,7 @@ class Hosting:
         _check_membership(event, room, membership)
         if server_of(UserId(event.sender)) != origin or event.state_key != event.sender:
             raise InvalidInputError("the event is not one of the asking server's user about itself")
-        stored = await self._acceptor.accept(room, event, depart=True, strict=True)
+        stored = await self._acceptor.accept(room, event, manner=Manner(depart=True), strict=True)
         if isinstance(stored, Missing):
             raise InvalidInputError("the event points to events that are not known here")
         if stored.rejected or stored.soft_failed:
@@ -184,23 +190,24 @@ class Hosting:
             raise InvalidInputError("the event is not an invite of the asking server's user to one of ours")
         shown = _read_stripped(stripped, event)
         signed = add_signature(event, self._server, self._key)
-        await self._ledger.run(self._put, origin, invited, signed, shown, self._clock.wall_ms())
+        await self._ledger.run(self._put, invited, signed, shown, origin=origin, now_ms=self._clock.wall_ms())
         return dict(signed.raw)
 
     def _put(
         self,
         change: Change,
-        origin: ServerName,
         invited: UserId,
         event: Event,
         stripped: list[dict[str, Any]],
+        *,
+        origin: ServerName,
         now_ms: int,
     ) -> None:
         self._may_invite(change, UserId(event.sender), invited, event.room_id)
         if members.server_joined(change, event.room_id, self._server):
             server_acl.check(change, event.room_id, origin)
             return
-        invites.put(change, invited, event, stripped, origin, now_ms)
+        invites.put(change, invited, event, stripped, origin=origin, now_ms=now_ms)
 
 
 def open_room(index: Index, room_id: RoomId, here: ServerName, origin: ServerName) -> RoomRow:
@@ -247,5 +254,3 @@ def invited_state(index: Index, room: RoomId) -> list[dict[str, Any]]:
     shown = ("create", "name", "avatar", "topic", "join_rules", "canonical_alias", "encryption")
     events = state.current_events(index, room, [(f"m.room.{name}", "") for name in shown])
     return [dict(event.raw) for event in events.values()]
-
-

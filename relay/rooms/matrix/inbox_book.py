@@ -40,7 +40,7 @@ def add(change: Change, room: int, origin: ServerName, event: Event, now_ms: int
         change.write(DROP_FROM_INBOX, change.value("SELECT min(number) FROM inbox"))
     number = int(change.value("SELECT max(number) FROM inbox") or 0) + 1
     change.write(ADD_TO_INBOX, number, room, change.intern(origin), now_ms, blob, pack(event.raw))
-    change.wake(WAKE)
+    change.wake(WAKE, ("inbox", event.room_id))
 
 
 def remove(change: Change, number: int) -> None:
@@ -51,7 +51,7 @@ def remove(change: Change, number: int) -> None:
 def wake_waiting(change: Change, room: int) -> None:
     """Ring if events wait in the room: one that just came may be their ancestor."""
     if change.row("SELECT 1 FROM inbox WHERE room = ? LIMIT 1", room) is not None:
-        change.wake(WAKE)
+        change.wake(WAKE, ("inbox", RoomId(change.name(room))))
 
 
 def rooms(index: Index) -> list[RoomId]:

@@ -44,7 +44,7 @@ class Invite:
 
 
 def put(
-    change: Change, user: UserId, event: Event, stripped: list[dict[str, Any]], origin: ServerName, now_ms: int
+    change: Change, user: UserId, event: Event, stripped: list[dict[str, Any]], *, origin: ServerName, now_ms: int
 ) -> None:
     """Keep a question; the same one again replaces it.
 

@@ -44,7 +44,7 @@ async def read_answer(reply: Mapping[str, Any], join: Event, checker: EventCheck
     checked = await checker.check([*auth_raws, *state_raws], join.version)
     good = {entry.event.event_id: entry.event for entry in checked if entry.event is not None}
     good = {event_id: event for event_id, event in good.items() if event.room_id == join.room_id}
-    in_state = {entry.event_id for entry in checked[len(auth_raws) :] if entry.event_id in good}
+    in_state = {entry.event.event_id for entry in checked[len(auth_raws) :] if entry.event is not None}
     signed = await _our_event(reply.get("event"), join, checker)
     return await trio.to_thread.run_sync(_put_together, good, in_state, signed)
 
@@ -60,7 +60,7 @@ async def _our_event(offered: object, join: Event, checker: EventChecker) -> Eve
     return signed
 
 
-def _put_together(good: dict[EventId, Event], in_state: set[EventId | None], join: Event) -> JoinAnswer:
+def _put_together(good: dict[EventId, Event], in_state: set[EventId], join: Event) -> JoinAnswer:
     decided = authorized(in_order(good), {})
     allowed = {event.event_id: event for event, is_good in decided if is_good}
     state: dict[tuple[str, str], EventId] = {}

@@ -8,6 +8,7 @@ from relay.base.ids import RoomId, ServerName
 from relay.core.matrix.room_versions import RoomVersion
 from relay.rooms.matrix import graph, outliers, state_groups
 from relay.rooms.matrix.commit import (
+    NamedState,
     advance,
     group_for,
     intern_state,
@@ -51,11 +52,11 @@ async def store_in_batches(
     others = [key for key in answer.state if not (key[0] == "m.room.member" and key[1].endswith(f":{here}"))]
     for start in range(0, len(others), _BATCH):
         chunk = {key: answer.state[key] for key in others[start : start + _BATCH]}
-        await ledger.run(
-            lambda change, part=chunk: move_current_state(
-                change, room, version.id, intern_state(change, part), here, log_all=False
-            )
-        )
+        await ledger.run(_store_state, room, version, chunk, here)
+
+
+def _store_state(change: Change, room: int, version: RoomVersion, named: NamedState, here: ServerName) -> None:
+    move_current_state(change, room, version.id, intern_state(change, named), here, log_all=False)
 
 
 def finish(change: Change, room_id: RoomId, version: RoomVersion, answer: JoinAnswer, here: ServerName) -> None:

@@ -43,6 +43,7 @@ class Joining:
     def __init__(
         self,
         ledger: Ledger,
+        *,
         peers: RoomPeers,
         keys: ServerKeys,
         writer: RoomWriter,
@@ -137,9 +138,7 @@ class Joining:
                 return
         raise failure
 
-    async def _join_through(
-        self, server: ServerName, user: UserId, room: RoomId, content: Mapping[str, Any]
-    ) -> None:
+    async def _join_through(self, server: ServerName, user: UserId, room: RoomId, content: Mapping[str, Any]) -> None:
         template = await self._peers.make_join(server, room, user, sorted(SUPPORTED, key=int))
         version = room_version(template.get("room_version", "1"))
         event = self._fill_in(template.get("event"), version, user, room, content)
@@ -212,5 +211,3 @@ def _candidates(index: Index, user: UserId, room: RoomId, here: ServerName) -> l
     if graph.row(index, room) is not None:
         asked += sorted(members.joined_servers(index, room))
     return [server for server in dict.fromkeys(asked) if server != here]
-
-

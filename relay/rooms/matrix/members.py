@@ -6,7 +6,7 @@ from relay.base.ids import EventId, RoomId, ServerName, UserId, server_of
 from relay.core.matrix.events import Event
 from relay.rooms.matrix import graph
 from relay.rooms.matrix.memberships import INVITE, JOIN, NUMBERS, WORDS
-from relay.rooms.matrix.stored_event import POSITION_SHIFT, first_place_after
+from relay.rooms.matrix.stored_event import POSITION_SHIFT, first_place_after, id_text
 from relay.rooms.matrix.tables import DROP_INVITE, FORGET_ROOM
 from relay.store.ledger import Change, Index
 
@@ -43,9 +43,7 @@ def membership(index: Index, room: RoomId, user: UserId) -> str | None:
     room_number, user_number = index.find(room), index.find(user)
     if room_number is None or user_number is None:
         return None
-    held = index.value(
-        "SELECT membership FROM memberships WHERE user = ? AND room = ?", user_number, room_number
-    )
+    held = index.value("SELECT membership FROM memberships WHERE user = ? AND room = ?", user_number, room_number)
     if held not in (JOIN, INVITE) and _asked(index, user_number, room_number):
         return WORDS[INVITE]
     return None if held is None else WORDS[held]
@@ -66,9 +64,7 @@ def rooms_of(index: Index, user: UserId) -> dict[RoomId, MembershipRow]:
         number,
     )
     found = {
-        RoomId(index.name(room)): MembershipRow(
-            WORDS[kind], graph.id_text(blob), position, UserId(index.name(sender))
-        )
+        RoomId(index.name(room)): MembershipRow(WORDS[kind], id_text(blob), position, UserId(index.name(sender)))
         for room, kind, position, sender, blob in rows
     }
     asked = index.rows("SELECT room, position, sender, pdu FROM invites WHERE user = ? ORDER BY room", number)
@@ -133,9 +129,7 @@ def server_joined(index: Index, room: RoomId, server: ServerName) -> bool:
     room_number, server_number = index.find(room), index.find(server)
     if room_number is None or server_number is None:
         return False
-    return (
-        index.row("SELECT 1 FROM room_servers WHERE room = ? AND server = ?", room_number, server_number) is not None
-    )
+    return index.row("SELECT 1 FROM room_servers WHERE room = ? AND server = ?", room_number, server_number) is not None
 
 
 def joined_rooms(index: Index, user: UserId) -> list[RoomId]:
@@ -262,5 +256,3 @@ def is_forgotten(index: Index, user: UserId, room: RoomId) -> bool:
 def local_members(index: Index, room: RoomId, here: ServerName) -> list[UserId]:
     """Return the joined users of this box."""
     return [user for user, _ in members(index, room, "join") if server_of(user) == here]
-
-

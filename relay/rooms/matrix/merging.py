@@ -80,10 +80,11 @@ def _split(states: list[NamedState]) -> tuple[set[EventId], dict[tuple[str, str]
     conflicted, agreed = set[EventId](), dict[tuple[str, str], EventId]()
     for key in {key for held in states for key in held}:
         choices = {held.get(key) for held in states}
+        there = {choice for choice in choices if choice is not None}
         if len(choices) == 1:
-            agreed.update({key: choice for choice in choices if choice is not None})
+            agreed[key] = there.pop()
         else:
-            conflicted.update(choice for choice in choices if choice is not None)
+            conflicted |= there
     return conflicted, agreed
 
 

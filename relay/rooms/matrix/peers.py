@@ -19,7 +19,9 @@ class RoomPeers(Protocol):
         """GET v1/make_join: {"room_version", "event"}."""
         ...
 
-    async def send_join(self, server: ServerName, room: RoomId, event_id: EventId, pdu: dict[str, Any]) -> dict[str, Any]:
+    async def send_join(
+        self, server: ServerName, room: RoomId, event_id: EventId, pdu: dict[str, Any]
+    ) -> dict[str, Any]:
         """PUT v2/send_join, without omit_members: {"state", "auth_chain", "event"?}."""
         ...
 
@@ -31,9 +33,7 @@ class RoomPeers(Protocol):
         """PUT v2/send_leave."""
         ...
 
-    async def invite(
-        self, server: ServerName, room: RoomId, event_id: EventId, body: dict[str, Any]
-    ) -> dict[str, Any]:
+    async def invite(self, server: ServerName, room: RoomId, event_id: EventId, body: dict[str, Any]) -> dict[str, Any]:
         """PUT v2/invite with {"event", "room_version", "invite_room_state"}: {"event"}."""
         ...
 

@@ -58,9 +58,7 @@ def _may(index: Index, redaction: StoredEvent, target: Event) -> bool:
     group = state.group_before(index, redaction.number)
     if group is None:
         return False
-    levels = PowerLevels.of(
-        state.events_of(index, group, (CREATE_KEY, POWER_LEVELS_KEY)), redaction.event.version
-    )
+    levels = PowerLevels.of(state.events_of(index, group, (CREATE_KEY, POWER_LEVELS_KEY)), redaction.event.version)
     return levels.may_redact(redaction.event.sender, target.sender)
 
 

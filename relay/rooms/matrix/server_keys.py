@@ -43,9 +43,7 @@ class ServerKeys:
         held = await self.lives(server, dict.fromkeys(key_ids, valid_at_ms))
         return {key_id: key for key_id, (key, until_ms) in held.items() if until_ms >= valid_at_ms}
 
-    async def lives(
-        self, server: ServerName, needed: Mapping[KeyId, int]
-    ) -> dict[KeyId, tuple[VerifyKey, int]]:
+    async def lives(self, server: ServerName, needed: Mapping[KeyId, int]) -> dict[KeyId, tuple[VerifyKey, int]]:
         """Return key id -> (key, valid until in ms) for those of `needed` (key id -> needed at, in ms) that are known.
 
         For many events at once: one look-up for all of a server's.
@@ -116,7 +114,9 @@ def _held(index: Index, server: ServerName, key_ids: list[KeyId]) -> dict[KeyId,
     number = index.find(server)
     found: dict[KeyId, tuple[VerifyKey, int]] = {}
     for key_id in key_ids if number is not None else ():
-        row = index.row("SELECT public, valid_until_ms FROM server_keys WHERE server = ? AND key_id = ?", number, key_id)
+        row = index.row(
+            "SELECT public, valid_until_ms FROM server_keys WHERE server = ? AND key_id = ?", number, key_id
+        )
         if row is not None:
             found[key_id] = (VerifyKey(row[0]), row[1])
     return found

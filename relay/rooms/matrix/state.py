@@ -111,6 +111,4 @@ def _named(index: Index, group: int | None, keys: Collection[StateKey] | None) -
 
 def name_state(index: Index, state: Mapping[tuple[int, int], int]) -> dict[StateKey, EventId]:
     """Return a state of numbers as a state of names."""
-    return {
-        (index.name(kind), index.name(key)): graph.id_of(index, number) for (kind, key), number in state.items()
-    }
+    return {(index.name(kind), index.name(key)): graph.id_of(index, number) for (kind, key), number in state.items()}

@@ -169,7 +169,9 @@ def event(index: Index, event_id: EventId) -> StoredEvent | None:
 
 def newest_order(index: Index, room: RoomId) -> int | None:
     """Return the order of the newest event of a room, None if it has none."""
-    order: int | None = index.value("SELECT max(place) FROM events WHERE room = ? AND place > ?", index.find(room), _START)
+    order: int | None = index.value(
+        "SELECT max(place) FROM events WHERE room = ? AND place > ?", index.find(room), _START
+    )
     return order
 
 
@@ -193,4 +195,3 @@ def _decorated(index: Index, number: int) -> StoredEvent:
         return stored
     replaced = state.events_of(index, group, [stored.event.key]).get(stored.event.key)
     return stored if replaced is None else replace(stored, replaced=replaced)
-

@@ -75,19 +75,22 @@ class RoomWriter:
         """
         version = room_version(plan.version)
         opaque = secrets.token_urlsafe(18)
-        return await self._ledger.run(self._create, creator, plan, version, opaque, self._clock.wall_ms(), extra)
+        return await self._ledger.run(
+            self._create, creator, plan, version=version, opaque=opaque, now_ms=self._clock.wall_ms(), extra=extra
+        )
 
     def _create(
         self,
         change: Change,
         creator: UserId,
         plan: RoomPlan,
+        *,
         version: RoomVersion,
         opaque: str,
         now_ms: int,
         extra: Callable[[Change, RoomId], None] | None,
     ) -> RoomId:
-        room_id = self._begin(change, creator, plan, version, opaque, now_ms)
+        room_id = self._begin(change, creator, plan, version=version, opaque=opaque, now_ms=now_ms)
         member = InitialEvent("m.room.member", creator, {**plan.member, "membership": "join"})
         for event in (member, *plan.events):
             wanted = Draft(
@@ -103,7 +106,7 @@ class RoomWriter:
         return room_id
 
     def _begin(
-        self, change: Change, creator: UserId, plan: RoomPlan, version: RoomVersion, opaque: str, now_ms: int
+        self, change: Change, creator: UserId, plan: RoomPlan, *, version: RoomVersion, opaque: str, now_ms: int
     ) -> RoomId:
         content = {**plan.creation, "room_version": version.id}
         if not version.creator_is_sender:
@@ -131,7 +134,7 @@ class RoomWriter:
         self,
         room: RoomId,
         sender: UserId,
-        type: str,  # noqa: A002 - the specification's word
+        type: str,
         content: Mapping[str, Any],
         *,
         state_key: str | None = None,
