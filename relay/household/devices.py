@@ -92,18 +92,19 @@ def touch(change: Change, user: UserId, device: DeviceId, now_ms: int) -> None:
     change.write(_TOUCH, now_ms, change.intern(user), device)
 
 
-def delete(change: Change, user: UserId, doomed: Iterable[DeviceId]) -> bool:
+def delete(change: Change, user: UserId, doomed: Iterable[DeviceId]) -> list[DeviceId]:
     """Delete devices with their keys, tokens and inboxes; those that do not exist are skipped.
 
     Returns:
-        Whether a device with published keys went: then the caller tells everybody (delivery's device fan-out).
+        Those that had published keys: the caller tells everybody that they went (delivery's device fan-out).
     """
     number = change.intern(user)
-    published = False
+    published = []
     for device in doomed:
         if not exists(change, user, device):
             continue
-        published = device_keys.drop_device(change, number, device) or published
+        if device_keys.drop_device(change, number, device):
+            published.append(device)
         tokens.drop_device(change, number, device)
         to_device.drop_device(change, number, device)
         change.write(_DELETE, number, device)

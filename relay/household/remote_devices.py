@@ -4,7 +4,7 @@ Server-server API, "Device Management" and "End-to-End Encryption".
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -46,7 +46,7 @@ def apply_update(change: Change, origin: ServerName, content: Mapping[str, Any])
     """
     user, device, stream_id = _user_of(origin, content), content.get("device_id"), content.get("stream_id")
     previous = content.get("prev_id") or []
-    if not isinstance(device, str) or not isinstance(stream_id, int) or not isinstance(previous, list):
+    if not isinstance(device, str) or not _is_stream_id(stream_id) or not isinstance(previous, list):
         raise InvalidInputError("a device list update lacks device_id or stream_id")
     device_lists.note_changed(change, user)
     row = _list_row(change, user)
@@ -54,7 +54,7 @@ def apply_update(change: Change, origin: ServerName, content: Mapping[str, Any])
         return
     known = row[0]
     number = change.intern(user)
-    if any(not isinstance(earlier, int) or earlier > known for earlier in previous):
+    if any(not _is_stream_id(earlier) or earlier > known for earlier in previous):
         change.write(_SET_LIST, number, known, 1)
         return
     if content.get("deleted") is True:
@@ -99,7 +99,7 @@ def store_list(change: Change, user: UserId, answer: Mapping[str, Any]) -> None:
     }
     _replace(change, user, listed)
     cross_signing.store_remote(change, user, _cross_signing_in(answer, "_key", None))
-    change.write(_SET_LIST, change.intern(user), stream_id if isinstance(stream_id, int) else 0, 0)
+    change.write(_SET_LIST, change.intern(user), stream_id if _is_stream_id(stream_id) else 0, 0)
 
 
 def store_answer(change: Change, user: UserId, answer: Mapping[str, Any]) -> None:
@@ -171,6 +171,10 @@ def _cross_signing_in(answer: Mapping[str, Any], suffix: str, user: UserId | Non
 def _name_in(keys: Mapping[str, Any]) -> object:
     unsigned = keys.get("unsigned")
     return unsigned.get("device_display_name") if isinstance(unsigned, dict) else None
+
+
+def _is_stream_id(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < 2**63
 
 
 def _list_row(index: Index, user: UserId) -> tuple[int, int] | None:

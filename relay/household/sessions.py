@@ -98,12 +98,12 @@ def refresh(change: Change, refresh_token: str, issued: Tokens) -> Session:
     return Session(UserId(change.name(user)), DeviceId(device), change.position, confirmed=False)
 
 
-def close(change: Change, session: Session) -> bool:
-    """Log the device out, which deletes it; return whether others have to be told that its keys are gone."""
+def close(change: Change, session: Session) -> list[DeviceId]:
+    """Log the device out, which deletes it; return it if others have to be told that its keys are gone."""
     return devices.delete(change, session.user, [session.device])
 
 
-def close_all(change: Change, user: UserId, *, keep: DeviceId | None = None) -> bool:
+def close_all(change: Change, user: UserId, *, keep: DeviceId | None = None) -> list[DeviceId]:
     """Log every device of `user` out except `keep`; return as `close`."""
     gone = [device.device for device in devices.list_devices(change, user) if device.device != keep]
     return devices.delete(change, user, gone)

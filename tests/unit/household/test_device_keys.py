@@ -140,7 +140,7 @@ async def test_another_identity_takes_the_old_one_time_keys_along(home: Ledger) 
 
 async def test_a_deleted_device_leaves_no_key_behind(home: Ledger) -> None:
     await home.run(device_keys.upload, ALICE, PHONE, identity(), one_time("a"), {f"{CURVE}:F": {"key": "f"}})
-    assert await home.run(devices.delete, ALICE, [PHONE])
+    assert await home.run(devices.delete, ALICE, [PHONE, TABLET]) == [PHONE]
     assert await home.read(device_keys.keys_of, ALICE) == {}
     assert await _claim(home) == {}
     assert await home.run(device_keys.claim_local, {BOB: {PHONE: CURVE}}) == {}
