@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.base.errors import RelayError
-from relay.base.ids import ServerName
+from relay.base.ids import DeviceId, ServerName
 from relay.base.limits import MAX_REMOTE_DEVICES_PER_USER
 from relay.household import cross_signing, device_lists, remote_devices
 from relay.household.tables import TABLES
@@ -40,7 +40,7 @@ async def test_a_whole_list_replaces_what_was_known(ledger: Ledger) -> None:
     await ledger.run(remote_devices.store_list, CAROL, listed("B", "C"))
     assert await _known(ledger) == {"B", "C"}
     assert await ledger.read(remote_devices.is_current, CAROL)
-    answer = await ledger.read(remote_devices.query_cached, {CAROL: ["B"]}, ALICE)
+    answer = await ledger.read(remote_devices.query_cached, {CAROL: [DeviceId("B")]}, ALICE)
     assert answer["device_keys"] == {CAROL: {"B": {**CAROLS.device("B"), "unsigned": {"device_display_name": "b"}}}}  # type: ignore[arg-type]
     assert answer["master_keys"] == {CAROL: CAROLS.key("master")}
 
