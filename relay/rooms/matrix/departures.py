@@ -36,6 +36,21 @@ def since(index: Index, server: ServerName, after: int, limit: int) -> list[Depa
     return [Departure(event, graph.by_number(index, event).event) for (event,) in rows]
 
 
+def recipients(index: Index, after: int, limit: int) -> list[tuple[Departure, frozenset[ServerName]]]:
+    """Return the next departures after `after`, oldest first, each with the servers that must get it.
+
+    The sender's own server is among them; this box is not, unless another server's event goes out from here.
+    """
+    rows = index.rows("SELECT event, room, extra FROM departures WHERE event > ? ORDER BY event LIMIT ?", after, limit)
+    found: list[tuple[Departure, frozenset[ServerName]]] = []
+    for event, room, extra in rows:
+        joined = index.rows("SELECT server FROM room_servers WHERE room = ? AND since < ? ORDER BY server", room, event)
+        numbers = {server for (server,) in joined} | ({extra} if extra is not None else set())
+        servers = frozenset(ServerName(index.name(number)) for number in numbers)
+        found.append((Departure(event, graph.by_number(index, event).event), servers))
+    return found
+
+
 def newest(index: Index) -> int:
     """Return the cursor behind everything that has to leave."""
     return int(index.value("SELECT max(event) FROM departures") or 0)

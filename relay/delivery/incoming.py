@@ -1,0 +1,195 @@
+"""Transactions from other servers: checked, committed with the memory of their answer, answered once durable.
+
+Source: Matrix S2S v1.19, "Transactions", "Checks performed on receipt of a PDU", "EDUs".
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import orjson
+import trio
+
+from relay.base.clock import Clock
+from relay.base.errors import ForbiddenError, InvalidInputError
+from relay.base.ids import RoomId, ServerName, UserId
+from relay.base.limits import (
+    MAX_CHANGE_TO_DEVICE,
+    MAX_TRANSACTION_EDUS,
+    MAX_TRANSACTION_PDUS,
+    TRANSACTION_MEMORY_S,
+)
+from relay.base.log import get_logger, tag
+from relay.delivery import edus
+from relay.household import remote_devices, to_device
+from relay.rooms.matrix import members, server_acl
+from relay.rooms.matrix.receiving import PduReceiver
+from relay.store.ledger import Change, Index, Ledger
+from relay.store.tables import Operation, Tables
+
+log = get_logger()
+
+Json = dict[str, Any]
+
+_PRUNE_EVERY_MS = 3600 * 1000
+_TYPING_S = 30.0
+
+_REMEMBER = Operation(530, "INSERT OR REPLACE INTO incoming_transaction VALUES (?, ?, ?, ?)")
+_FORGET = Operation(531, "DELETE FROM incoming_transaction WHERE received_ms < ?", lazy=True)
+
+TABLES = Tables(
+    name="delivery.incoming",
+    ddl=(
+        "CREATE TABLE IF NOT EXISTS incoming_transaction (origin INTEGER NOT NULL, id BLOB NOT NULL,"
+        " received_ms INTEGER NOT NULL, reply BLOB NOT NULL, PRIMARY KEY (origin, id)) WITHOUT ROWID",
+    ),
+    operations=(_REMEMBER, _FORGET),
+)
+
+
+class Typing(Protocol):
+    """Who types where."""
+
+    def set(self, room: RoomId, user: UserId, until_s: float | None) -> None:
+        """Note that `user` types until `until_s`, or no longer."""
+
+
+class Incoming:
+    """Receives transactions. The same (origin, transaction id) is processed once, also across a restart."""
+
+    def __init__(self, ledger: Ledger, receiver: PduReceiver, typing: Typing, server: ServerName, clock: Clock) -> None:
+        self._ledger = ledger
+        self._receiver = receiver
+        self._typing = typing
+        self._server = server
+        self._clock = clock
+        self._under_way: dict[tuple[ServerName, str], trio.Event] = {}
+        self._pruned_ms = clock.wall_ms()
+
+    async def receive(self, origin: ServerName, transaction_id: str, pdus: object, units: object) -> Json:
+        """Take a transaction and return the reply: `pdus` with an object for each event, `error` in those refused.
+
+        Everything the reply says is durable when this returns. An identical request waits for the first.
+
+        Raises:
+            InvalidInputError: `pdus` or `units` is not a list, or longer than a transaction may be.
+            StorageError, QueueFullError: nothing of the transaction was acknowledged; the peer keeps it.
+        """
+        events = _checked_list(pdus, "pdus", MAX_TRANSACTION_PDUS)
+        edu_list = _checked_list(units, "edus", MAX_TRANSACTION_EDUS)
+        key = (origin, transaction_id)
+        while (under_way := self._under_way.get(key)) is not None:
+            await under_way.wait()
+        done = self._under_way[key] = trio.Event()
+        try:
+            return await self._receive(origin, transaction_id, events, edu_list)
+        finally:
+            del self._under_way[key]
+            done.set()
+
+    async def _receive(self, origin: ServerName, transaction_id: str, pdus: list[Any], units: list[Any]) -> Json:
+        digest = _digest(transaction_id)
+        remembered = await self._ledger.read(_recall, origin, digest)
+        if remembered is not None:
+            return remembered
+        checked = await self._receiver.prepare(origin, pdus) if pdus else []
+        actions, left_out = edus.parse_edus(origin, self._server, units)
+        if left_out:
+            log.info("incoming.edus_left_out", peer_tag=tag(origin), count=left_out)
+        messages = [action for action in actions if isinstance(action, edus.ToDevice)]
+        others = [action for action in actions if not isinstance(action, edus.ToDevice | edus.Typing)]
+        # Keys before the messages they open. A change is bounded; what a cut leaves done is done again and recognised.
+        while len(messages) > MAX_CHANGE_TO_DEVICE:
+            await self._ledger.run(_deliver, messages[:MAX_CHANGE_TO_DEVICE])
+            messages = messages[MAX_CHANGE_TO_DEVICE:]
+
+        def step(change: Change, now_ms: int) -> Json:
+            again = _recall(change, origin, digest)
+            if again is not None:
+                return again
+            _deliver(change, messages)
+            results = self._receiver.accept(change, origin, checked) if checked else {}
+            for action in others:
+                _apply(change, origin, action)
+            reply: Json = {"pdus": results}
+            self._remember(change, origin, digest, reply, now_ms)
+            return reply
+
+        reply = await self._ledger.run(step, self._clock.wall_ms())
+        await self._note_typing(origin, [action for action in actions if isinstance(action, edus.Typing)])
+        return reply
+
+    def _remember(self, change: Change, origin: ServerName, digest: bytes, reply: Json, now_ms: int) -> None:
+        change.write(_REMEMBER, change.intern(origin), digest, now_ms, orjson.dumps(reply))
+        if now_ms - self._pruned_ms > _PRUNE_EVERY_MS:
+            self._pruned_ms = now_ms
+            change.write(_FORGET, now_ms - TRANSACTION_MEMORY_S * 1000)
+
+    async def _note_typing(self, origin: ServerName, actions: Sequence[edus.Typing]) -> None:
+        if not actions:
+            return
+        for action in await self._ledger.read(_allowed_typing, origin, actions):
+            self._typing.set(action.room, action.user, trio.current_time() + _TYPING_S if action.typing else None)
+
+
+def _checked_list(value: object, name: str, most: int) -> list[Any]:
+    if not isinstance(value, list):
+        raise InvalidInputError(f"{name} is not a list")
+    if len(value) > most:
+        raise InvalidInputError(f"a transaction holds at most {most} {name}")
+    return value
+
+
+def _digest(transaction_id: str) -> bytes:
+    return hashlib.blake2b(transaction_id.encode("utf-8", "surrogatepass"), digest_size=12).digest()
+
+
+def _recall(index: Index, origin: ServerName, digest: bytes) -> Json | None:
+    reply = index.value(
+        "SELECT reply FROM incoming_transaction WHERE origin = ? AND id = ?", index.find(origin), digest
+    )
+    return None if reply is None else dict(orjson.loads(reply))
+
+
+def _deliver(change: Change, messages: Sequence[edus.ToDevice]) -> None:
+    for message in messages:
+        to_device.enqueue(
+            change,
+            message.user,
+            message.device,
+            message.sender,
+            message.type,
+            message.content,
+            message.message_id,
+        )
+
+
+def _apply(change: Change, origin: ServerName, action: edus.Action) -> None:
+    match action:
+        case edus.DeviceListUpdate(user, content):
+            remote_devices.apply_update(change, origin, content)
+            _wake_sharing(change, user)
+        case edus.SigningKeyUpdate(user, content):
+            remote_devices.apply_signing_key_update(change, origin, content)
+            _wake_sharing(change, user)
+        case _:
+            pass
+
+
+def _wake_sharing(change: Change, user: UserId) -> None:
+    for other in sorted(members.users_sharing_room(change, user)):
+        change.wake(("user", other))
+
+
+def _may_speak(index: Index, origin: ServerName, room: RoomId, user: UserId) -> bool:
+    if members.membership(index, room, user) != "join":
+        return False
+    try:
+        server_acl.check(index, room, origin)
+    except ForbiddenError:
+        return False
+    return True
+
+
+def _allowed_typing(index: Index, origin: ServerName, actions: Sequence[edus.Typing]) -> list[edus.Typing]:
+    return [action for action in actions if _may_speak(index, origin, action.room, action.user)]

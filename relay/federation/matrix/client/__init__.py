@@ -1,0 +1,1 @@
+"""Requests of this box to other Matrix servers."""

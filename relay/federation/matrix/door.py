@@ -1,0 +1,170 @@
+"""The door other Matrix servers knock at: authentication, rates, and which function answers what.
+
+Source: Matrix S2S v1.19. What is not listed here (knocking, public rooms, hierarchy, OpenID, third-party invites,
+`timestamp_to_event`, notary queries) is answered 404 `M_UNRECOGNIZED`, as "Unsupported endpoints" asks.
+"""
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from relay.base.clock import Clock
+from relay.base.config import RateConfig
+from relay.base.errors import InvalidInputError, NotJsonError, RelayError, UnauthenticatedError
+from relay.base.ids import ServerName
+from relay.base.limits import (
+    FAILED_AUTHENTICATION_BURST,
+    FAILED_AUTHENTICATION_PER_S,
+    MAX_JSON_BODY_BYTES,
+)
+from relay.core.matrix import canonical_json
+from relay.core.matrix.replies import matrix_reply
+from relay.delivery.incoming import Incoming
+from relay.delivery.ledger import Ledger
+from relay.federation.matrix import handshakes, history, people, transactions
+from relay.federation.matrix.asking import Asking
+from relay.federation.matrix.authentication import Signed, check, choose
+from relay.federation.matrix.keys import OwnKeys
+from relay.federation.matrix.origin_rate import OriginRate
+from relay.rooms.matrix.answering import Answering
+from relay.rooms.matrix.hosting import Hosting
+from relay.rooms.matrix.server_keys import ServerKeys
+from relay.transport.message import Request, Response
+from relay.transport.routing import Router
+
+Answer = Callable[[Asking], Awaitable[Response]]
+
+_V1 = "/_matrix/federation/v1"
+_V2 = "/_matrix/federation/v2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederationParts:
+    """What the door needs of the house.
+
+    Attributes:
+        peer_seen: told of every server whose signature was right: it is up.
+        version: of this software, shown to peers.
+    """
+
+    server: ServerName
+    clock: Clock
+    ledger: Ledger
+    server_keys: ServerKeys
+    own_keys: OwnKeys
+    hosting: Hosting
+    answering: Answering
+    incoming: Incoming
+    rates: RateConfig = field(default_factory=RateConfig)
+    peer_seen: Callable[[ServerName], None]
+    version: str
+
+
+class ServerUnauthenticatedError(UnauthenticatedError):
+    """A server's signature is missing or wrong."""
+
+    code = "unauthenticated.server"
+
+
+def build(parts: FederationParts) -> Router:
+    """Return every server-server endpoint of this box."""
+    gate = _Gate(parts)
+    router = Router(refuse=refuse)
+    asked = people.People(parts.ledger, parts.server)
+    rooms = history.History(parts.answering, parts.server, parts.clock)
+    hands = handshakes.Handshakes(parts.hosting, gate.invites)
+    router.add("GET", f"{_V1}/version", people.version_of(parts.version))
+    router.add("GET", "/_matrix/key/v2/server", parts.own_keys.answer)
+    endpoints: list[tuple[str, str, Answer]] = [
+        ("PUT", f"{_V1}/send/{{txnId}}", transactions.Transactions(parts.incoming).send),
+        ("GET", f"{_V1}/make_join/{{roomId}}/{{userId}}", hands.make_join),
+        ("PUT", f"{_V2}/send_join/{{roomId}}/{{eventId}}", hands.send_join),
+        ("GET", f"{_V1}/make_leave/{{roomId}}/{{userId}}", hands.make_leave),
+        ("PUT", f"{_V2}/send_leave/{{roomId}}/{{eventId}}", hands.send_leave),
+        ("PUT", f"{_V1}/invite/{{roomId}}/{{eventId}}", hands.invite_v1),
+        ("PUT", f"{_V2}/invite/{{roomId}}/{{eventId}}", hands.invite_v2),
+        ("GET", f"{_V1}/event/{{eventId}}", rooms.event),
+        ("GET", f"{_V1}/state/{{roomId}}", rooms.state),
+        ("GET", f"{_V1}/state_ids/{{roomId}}", rooms.state_ids),
+        ("GET", f"{_V1}/event_auth/{{roomId}}/{{eventId}}", rooms.event_auth),
+        ("GET", f"{_V1}/backfill/{{roomId}}", rooms.backfill),
+        ("POST", f"{_V1}/get_missing_events/{{roomId}}", rooms.missing_events),
+        ("GET", f"{_V1}/query/profile", asked.profile),
+        ("GET", f"{_V1}/query/directory", asked.directory),
+        ("GET", f"{_V1}/user/devices/{{userId}}", asked.devices),
+        ("POST", f"{_V1}/user/keys/query", asked.query_keys),
+        ("POST", f"{_V1}/user/keys/claim", asked.claim_keys),
+    ]
+    for method, pattern, answer in endpoints:
+        router.add(method, pattern, gate.guard(answer))
+    return router
+
+
+def refuse(error: RelayError) -> Response:
+    """Return an error as a peer reads it; `Retry-After` goes with `retry_after_ms`."""
+    status, body = matrix_reply(error)
+    headers = []
+    if error.retry_after_s is not None:
+        headers.append(("Retry-After", str(math.ceil(error.retry_after_s))))
+    return Response.json(body, status, headers)
+
+
+class _Gate:
+    """Lets a request pass whose signature is right and whose server does not ask too often."""
+
+    def __init__(self, parts: FederationParts) -> None:
+        self._parts = parts
+        rates = parts.rates
+        self._origins = OriginRate(per_s=rates.federation_per_s, burst=rates.federation_burst, clock=parts.clock)
+        # Before a signature is checked its origin is a claim: a stranger must not use up somebody else's rate.
+        self._failures = OriginRate(
+            per_s=FAILED_AUTHENTICATION_PER_S, burst=FAILED_AUTHENTICATION_BURST, clock=parts.clock
+        )
+        self.invites = OriginRate(per_s=rates.invite_per_minute / 60, burst=rates.invite_burst, clock=parts.clock)
+
+    def guard(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+        """Return an endpoint that authenticates and then lets `answer` answer."""
+
+        async def guarded(request: Request) -> Response:
+            return await answer(await self._authenticate(request))
+
+        return guarded
+
+    async def _authenticate(self, request: Request) -> Asking:
+        self._failures.check(request.address)
+        try:
+            asking = await self._check(request)
+        except UnauthenticatedError as error:
+            self._failures.take(request.address)
+            raise ServerUnauthenticatedError(str(error)) from None
+        self._origins.take(asking.origin)
+        self._parts.peer_seen(asking.origin)
+        return asking
+
+    async def _check(self, request: Request) -> Asking:
+        claims = choose(request.headers.all("authorization"), self._parts.server)
+        content = await _content(request)
+        signed = Signed(request.method, request.target, content)
+        key_ids = [claim.key_id for claim in claims]
+        keys = await self._parts.server_keys.keys_for(claims[0].origin, key_ids, self._parts.clock.wall_ms())
+        refusal: UnauthenticatedError | None = None
+        for claim in claims:
+            try:
+                check(claim, keys, self._parts.server, signed)
+            except InvalidInputError:
+                raise UnauthenticatedError("the body cannot have been signed") from None
+            except UnauthenticatedError as error:
+                refusal = error
+            else:
+                return Asking(claim.origin, request, content)
+        raise refusal or UnauthenticatedError("the request is not signed")
+
+
+async def _content(request: Request) -> object:
+    body = await request.body(MAX_JSON_BODY_BYTES)
+    if not body:
+        return None
+    content = canonical_json.parse(body)
+    if content is None:
+        raise NotJsonError("the body is null")
+    return content
