@@ -90,10 +90,19 @@ def resolve(request: dict[str, Any]) -> dict[str, Any]:
     for pdu, rejected in request["events"]:
         event = make_event_from_dict(pdu, version, rejected_reason="it was" if rejected else None)
         events[event.event_id] = event
-    sets = [{(kind, key): event_id for kind, key, event_id in state} for state in request["sets"]]
     room_id = next(iter(events.values())).room_id
-    state = finish(resolve_events_with_store(InstantClock(), room_id, version, sets, events, EmptyStore()))
-    return {"state": sorted([*key, event_id] for key, event_id in state.items())}
+    states: list[list[Any] | None] = []
+    for question in request["questions"]:
+        sets = [{(kind, key): event_id for kind, key, event_id in state} for state in question]
+        try:
+            state = finish(
+                resolve_events_with_store(InstantClock(), room_id, version, sets, dict(events), EmptyStore())
+            )
+            states.append(sorted([*key, event_id] for key, event_id in state.items()))
+        except (TypeError, KeyError, AttributeError):
+            # It stumbled over hostile content.
+            states.append(None)
+    return {"states": states}
 
 
 ASKED = {"form": judge_form, "state": judge_state, "citations": judge_citations, "resolve": resolve}

@@ -27,7 +27,7 @@ class AuthGraph:
     def known(self, event_ids: Iterable[EventId]) -> list[Event]:
         """Return those of the events that are known, in the order asked for."""
         asked = list(event_ids)
-        missing = [event_id for event_id in asked if event_id not in self._events]
+        missing = [event_id for event_id in dict.fromkeys(asked) if event_id not in self._events]
         if missing:
             found = self._source(missing)
             self._events.update((event_id, found.get(event_id)) for event_id in missing)

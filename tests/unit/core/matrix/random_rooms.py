@@ -10,6 +10,7 @@ from relay.core.matrix import authorization, building, signing, unpadded_base64
 from relay.core.matrix.authorization import EventShape, NotAllowedError
 from relay.core.matrix.events import Event, StateKey, parse_pdu
 from relay.core.matrix.room_versions import RoomVersion
+from relay.core.matrix.rule_parts import membership_of
 from relay.core.matrix.state_resolution import resolve
 
 T = TypeVar("T")
@@ -54,10 +55,14 @@ class Judged:
 
 
 class RandomRoom:
-    """Grows a room event by event: `judged` has every attempt, `state_after` the state after each node."""
+    """Grows a room event by event: `judged` has every attempt, `state_after` the state after each node.
 
-    def __init__(self, version: RoomVersion, seed: str) -> None:
+    `forking` is how often, in percent, an event stands on older nodes than the newest.
+    """
+
+    def __init__(self, version: RoomVersion, seed: str, *, forking: int = 30) -> None:
         self.version = version
+        self._forking = forking
         self.dice = Dice(f"{version.id}/{seed}")
         self.events: dict[EventId, Event] = {}
         self.state_after: dict[EventId, dict[StateKey, EventId]] = {}
@@ -87,17 +92,26 @@ class RandomRoom:
         """Try that many more events."""
         for _ in range(steps):
             kind, content, state_key, sender = self.dice.pick(_ACTIONS)(self.dice)
+            if kind == "m.room.power_levels" and self.version.creators_are_supreme and self.dice.chance(95):
+                content["users"] = {user: level for user, level in content["users"].items() if user != USERS[0]}
+            if self.dice.chance(75) and content.get("membership") not in ("join", "knock"):
+                sender = self.dice.pick(self._joined()) if self._joined() else sender
             if self.dice.chance(3):
                 content = {**content, self.dice.pick(list(content) or ["x"]): self.dice.pick(JUNK)}
             self._attempt(sender, kind, content, state_key, self._parents())
+
+    def _joined(self) -> list[str]:
+        state = {key: self.events[event_id] for key, event_id in self.state_after[self._newest()].items()}
+        return [user for user in USERS if membership_of(state, user) == "join"]
 
     def _newest(self) -> EventId:
         return list(self.state_after)[-1]
 
     def _parents(self) -> list[EventId]:
-        recent = list(self.state_after)[-(3 + self.dice.below(5)) :]
-        if self.dice.chance(70):
-            return recent[-1:]
+        nodes = list(self.state_after)
+        if not self.dice.chance(self._forking):
+            return nodes[-1:]
+        recent = nodes[-(3 + self.dice.below(12)) :]
         return sorted({self.dice.pick(recent) for _ in range(1 + self.dice.below(3))})
 
     def _attempt(
@@ -107,7 +121,7 @@ class RandomRoom:
         before = {key: self.events[event_id] for key, event_id in before_ids.items()}
         keys = authorization.auth_types(EventShape(kind, sender, state_key, content), self.version)
         cited = [before[key] for key in sorted(keys) if key in before]
-        if cited and self.dice.chance(12):
+        if cited and self.dice.chance(8):
             cited = self._tampered(cited)
         ids = [event.event_id for event in cited]
         depth = 1 + max(self.events[parent].depth for parent in parents)
@@ -193,7 +207,7 @@ def _passes(check: Callable[[], None]) -> bool:
 
 def _member(dice: Dice) -> Action:
     membership = dice.pick(["join", "join", "join", "invite", "invite", "leave", "leave", "ban", "knock", "odd"])
-    target = dice.pick(USERS)
+    target = dice.pick(USERS if membership == "join" or dice.chance(5) else USERS[1:])
     sender = target if membership in ("join", "knock") and dice.chance(92) else dice.pick([*USERS[:3], *USERS])
     content: dict[str, Any] = {"membership": membership}
     if membership == "join" and dice.chance(30):
@@ -231,7 +245,7 @@ def _levels(dice: Dice) -> Action:
             content[name] = dice.pick(LEVELS[:12])
     # The first user usually stays in power: rooms that nobody can change any more are dull.
     users = {user: dice.pick(LEVELS) for user in USERS[1:] if dice.chance(35)}
-    content["users"] = {USERS[0]: 100, **users} if dice.chance(45) else users
+    content["users"] = {USERS[0]: 100, **users} if dice.chance(90) else users
     if dice.chance(40):
         content["events"] = {dice.pick(["m.room.topic", "m.room.name", "odd"]): dice.pick(LEVELS)}
     if dice.chance(25):
