@@ -48,6 +48,9 @@ class Http1:
         """Return what `data` means; `b""` is the end of the connection."""
         if not data:
             self._input_ended = True
+        elif not self._server and self._machine.our_state is h11.IDLE:
+            # An answer before its question would be taken for the answer to the next one.
+            raise self._refuse(400)
         try:
             self._machine.receive_data(data)
         except RuntimeError:
@@ -64,6 +67,7 @@ class Http1:
         self._held_bytes = 0
         if not self._server:
             self._stream += 1
+            self._closing = bool(machine.trailing_data[0])
             return []
         return self._events()
 

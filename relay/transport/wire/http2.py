@@ -104,9 +104,9 @@ class Http2:
         except WireError as error:
             raise self._refuse(error.reason, ErrorCodes.ENHANCE_YOUR_CALM) from None
         except h2.exceptions.DenialOfServiceError:
-            raise self._refuse("headers_too_large", None) from None
+            raise self._refuse("headers_too_large", ErrorCodes.ENHANCE_YOUR_CALM) from None
         except h2.exceptions.ProtocolError:
-            raise self._refuse("malformed", None) from None
+            raise self._refuse("malformed", ErrorCodes.PROTOCOL_ERROR) from None
         events: list[Event] = []
         for event in received:
             self._translate(event, events)
@@ -235,11 +235,11 @@ class Http2:
         """Send GOAWAY: there is no other way to say that nothing came in time."""
         self.close()
 
-    def _refuse(self, reason: str, code: ErrorCodes | None) -> WireError:
-        """Return the error to raise, with the GOAWAY queued; without `code`, h2 has queued its own."""
+    def _refuse(self, reason: str, code: ErrorCodes) -> WireError:
+        """Return the error to raise, with a GOAWAY queued unless h2 has queued its own."""
         self._closing = True
         self._streams.clear()
-        if code is not None:
+        if self._machine.state_machine.state is not h2.connection.ConnectionState.CLOSED:
             self._machine.close_connection(code)
         self._collect()
         return WireError(reason)
