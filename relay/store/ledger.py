@@ -168,6 +168,10 @@ class Ledger:
         """Return a watch on `topics`: open it with `with`, read, then wait."""
         return self._wakeups.watch(topics)
 
+    def ring(self, *topics: Hashable) -> None:
+        """Wake the watchers of `topics` for news that is not stored, such as who is typing."""
+        self._wakeups.ring(topics)
+
     @property
     def position(self) -> int:
         """Return the number of the last change applied."""

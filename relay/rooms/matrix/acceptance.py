@@ -169,7 +169,7 @@ def _keys(event: Event) -> set[tuple[str, str]]:
 def _is_authorized(index: Index, room: RoomRow, event: Event, before: _Before) -> bool:
     if event.type == CREATE:
         # A room has one create event, which is there before any other.
-        return False
+        return graph.number_of(index, event.event_id) == room.creation
     numbers = graph.numbers_of(index, event.auth_events)
     cited = graph.events_by_number(index, numbers.values(), room.version.id)
     try:

@@ -101,12 +101,15 @@ def _look(
 def _placeable(
     index: Index, room: int, gap: StoredEvent, good: dict[EventId, Event]
 ) -> tuple[dict[EventId, Event], int]:
-    """Return the events that have no place yet, and the place of the event before the gap."""
+    """Return the events that lie in the gap, and the place of the event before it."""
     new: dict[EventId, Event] = {}
-    for event_id, event in good.items():
-        stored = graph.event(index, event_id)
-        if stored is None or stored.outlier:
-            new[event_id] = event
+    queue = list(gap.event.prev_events)
+    while queue:
+        event_id = queue.pop()
+        # What is known already closes the gap on this path; what lies behind it belongs elsewhere.
+        if event_id in good and event_id not in new and state.group_after(index, event_id) is None:
+            new[event_id] = good[event_id]
+            queue += good[event_id].prev_events
     lowest = index.value(
         "SELECT max(place) FROM events WHERE room = ? AND place < ? AND place > ?", room, gap.order, -(1 << 62)
     )

@@ -53,15 +53,16 @@ def _asked(index: Index, user: int, room: int) -> bool:
     return index.row("SELECT 1 FROM invites WHERE user = ? AND room = ?", user, room) is not None
 
 
-def rooms_of(index: Index, user: UserId) -> dict[RoomId, MembershipRow]:
+def rooms_of(index: Index, user: UserId, after_position: int = -1) -> dict[RoomId, MembershipRow]:
     """Return every room the user is or was in or is invited to, except what was forgotten."""
     number = index.find(user)
     if number is None:
         return {}
     rows = index.rows(
         "SELECT m.room, m.membership, m.position, m.sender, e.id FROM memberships m JOIN events e ON e.number = m.event"
-        " WHERE m.user = ? AND m.forgotten = 0 ORDER BY m.room",
+        " WHERE m.user = ? AND m.forgotten = 0 AND m.position > ? ORDER BY m.room",
         number,
+        after_position,
     )
     found = {
         RoomId(index.name(room)): MembershipRow(WORDS[kind], id_text(blob), position, UserId(index.name(sender)))
@@ -70,10 +71,14 @@ def rooms_of(index: Index, user: UserId) -> dict[RoomId, MembershipRow]:
     asked = index.rows("SELECT room, position, sender, pdu FROM invites WHERE user = ? ORDER BY room", number)
     for room, position, sender, _ in asked:
         room_id = RoomId(index.name(room))
-        held = found.get(room_id)
-        if held is None or held.membership not in ("join", "invite"):
+        if membership(index, room_id, user) == "invite" and position > after_position:
             found[room_id] = MembershipRow("invite", EventId(""), position, UserId(index.name(sender)))
     return found
+
+
+def rooms_changed_since(index: Index, user: UserId, after_position: int) -> dict[RoomId, MembershipRow]:
+    """Return those rows of `rooms_of` that changed after a position, displayed names included."""
+    return {room: row for room, row in rooms_of(index, user, after_position).items() if row.position > after_position}
 
 
 def members(index: Index, room: RoomId, membership: str | None = None) -> list[tuple[UserId, str]]:

@@ -33,12 +33,18 @@ def current_events(index: Index, room: RoomId, keys: Iterable[StateKey]) -> dict
     return {key: event for key, event in found if event is not None}
 
 
-def current_state(index: Index, room: RoomId) -> list[Event]:
-    """Return the whole current state, in the order in which it came; empty if the room is unknown."""
+def current_state(index: Index, room: RoomId, *, members: bool = True) -> list[Event]:
+    """Return the whole current state, in the order in which it came; empty if the room is unknown.
+
+    `members` False leaves out the member events, of which there may be many.
+    """
     held = graph.row(index, room)
     if held is None:
         return []
-    numbers = index.rows("SELECT event FROM current_state WHERE room = ? ORDER BY event", held.number)
+    left_out = 0 if members else index.find("m.room.member") or 0
+    numbers = index.rows(
+        "SELECT event FROM current_state WHERE room = ? AND type <> ? ORDER BY event", held.number, left_out
+    )
     return graph.events_by_number(index, (number for (number,) in numbers))
 
 

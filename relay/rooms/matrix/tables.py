@@ -77,6 +77,9 @@ _RECEIPTS = """CREATE TABLE IF NOT EXISTS receipts (
     room INTEGER NOT NULL, user INTEGER NOT NULL, kind TEXT NOT NULL, thread TEXT NOT NULL, event BLOB NOT NULL,
     ts_ms INTEGER NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (room, user, kind, thread)) WITHOUT ROWID"""
 
+# The newest receipt of each room: what an incremental sync looks at, instead of an index over all receipts.
+_RECEIPT_NEWS = "CREATE TABLE IF NOT EXISTS receipt_news (room INTEGER PRIMARY KEY, position INTEGER NOT NULL)"
+
 _ALIASES = """CREATE TABLE IF NOT EXISTS aliases (
     alias INTEGER PRIMARY KEY, room INTEGER NOT NULL, creator INTEGER NOT NULL)"""
 
@@ -118,8 +121,8 @@ PUT_INVITE = Operation(120, "INSERT OR REPLACE INTO invites VALUES (?, ?, ?, ?, 
 DROP_INVITE = Operation(121, "DELETE FROM invites WHERE user = ? AND room = ?")
 ADD_WAITING_REDACTION = Operation(122, "INSERT OR IGNORE INTO waiting_redactions VALUES (?, ?)")
 DROP_WAITING_REDACTION = Operation(123, "DELETE FROM waiting_redactions WHERE target = ? AND event = ?")
-PUT_RECEIPT = Operation(124, "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)")
-PUT_OWN_RECEIPT = Operation(125, PUT_RECEIPT.sql, lazy=True)
+PUT_RECEIPT = Operation(124, "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?)", lazy=True)
+NOTE_RECEIPT = Operation(125, "INSERT OR REPLACE INTO receipt_news VALUES (?, ?)", lazy=True)
 PUT_ALIAS = Operation(126, "INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)")
 DROP_ALIAS = Operation(127, "DELETE FROM aliases WHERE alias = ?")
 PUT_SERVER_KEY = Operation(128, "INSERT OR REPLACE INTO server_keys VALUES (?, ?, ?, ?, ?)")
@@ -150,6 +153,7 @@ TABLES = Tables(
         _INVITES,
         _WAITING_REDACTIONS,
         _RECEIPTS,
+        _RECEIPT_NEWS,
         _ALIASES,
         _SERVER_KEYS,
         _OWN_KEYS,
