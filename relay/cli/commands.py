@@ -72,6 +72,16 @@ def up(state: Path, profile: str, *, headless: bool) -> None:
 
 @relay.command()
 @state_option
+@click.option("--port", default="", metavar="TTY", help="a serial port; this terminal unless given")
+def console(state: Path, port: str) -> None:
+    """The provisioning console alone, on this terminal or a serial port."""
+    from relay.cli.lasting import run_console
+
+    raise click.exceptions.Exit(run_console(state, port))
+
+
+@relay.command()
+@state_option
 @click.option("--name", required=True, metavar="SERVER_NAME", help="what stands behind the colon of every user's id")
 @click.option("--profile", default="desk", metavar="NAME", help="the board it runs on", show_default=True)
 @click.option("--owner", default="", metavar="NAME", help="the first user, who may invite the others")
@@ -168,7 +178,7 @@ def create_invite(state: Path, *, as_json: bool) -> None:
     """Make an invitation that one person can use once."""
     result = operate(state, {"verb": "invite_create"})
     shown = {name: value for name, value in result.items() if not name.startswith("qr")}
-    _answer(shown, "\n".join(words.invitation(result)), as_json=as_json)
+    _answer(shown, "\n".join([*result["qr"], *words.invitation(result)]), as_json=as_json)
 
 
 @relay.command()

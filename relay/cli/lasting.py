@@ -1,26 +1,34 @@
 """The commands that live for months: `up` and `console`. Bare Python; everything heavier is loaded when needed."""
 
 import os
-import subprocess
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay.base.errors import ConfigError, RelayError
 from relay.cli.options import read_options
 
-_UP = {"state": True, "profile": True, "headless": False}
+if TYPE_CHECKING:
+    from relay.cli.child import ChildOperator
+
+_OPTIONS = {
+    "up": {"state": True, "profile": True, "headless": False},
+    "console": {"state": True, "port": True},
+}
 
 
 def run_lasting(arguments: Sequence[str]) -> int | None:
-    """Run `up`; None where `arguments` are something else, or need to be explained."""
+    """Run `up` or `console`; None where `arguments` are something else, or need to be explained."""
     verb = arguments[0] if arguments else ""
-    options = read_options(arguments[1:], {"up": _UP}.get(verb, {}))
+    options = read_options(arguments[1:], _OPTIONS.get(verb, {}))
     if options is None:
         return None
     state = Path(options["state"])
     try:
+        if verb == "console":
+            return run_console(state, options.get("port", ""))
         return run_up(state, options.get("profile", "desk"), headless="headless" in options)
     except RelayError as error:
         sys.stderr.write(f"relay: {' '.join(str(error).split())}\n")
@@ -39,14 +47,58 @@ def run_up(state: Path, profile: str, *, headless: bool) -> int:
 
     if state.is_dir():
         reset.finish(state)
+    arguments = ["--state", str(state), "--profile", profile, *(["--headless"] if headless else [])]
     if not provisioned(state):
-        raise ConfigError(f"{state} is not a box yet; set it up: relay provision --state {state} --name SERVER_NAME")
+        if headless or not os.isatty(0):
+            raise ConfigError(
+                f"{state} is not a box yet: relay provision --state {state} --name SERVER_NAME makes it one"
+            )
+        if not set_up_here(state):
+            return 1
+        # A process that has only ever served is smaller than one that has also asked questions.
+        return os.execv(sys.executable, [sys.executable, "-m", "relay", "up", *arguments])  # noqa: S606 - itself, again
     # A process of its own: the certificate library would stay in memory for as long as the box runs.
     ask_child(state, {"verb": "renew_certificate"})
     if not run_house(state):
         return 0
-    arguments = ["--state", str(state), "--profile", profile, *(["--headless"] if headless else [])]
     return os.execv(sys.executable, [sys.executable, "-m", "relay", "up", *arguments])  # noqa: S606 - itself, again
+
+
+def set_up_here(state: Path) -> bool:
+    """Ask everything in this terminal; return whether a box came of it."""
+    from relay.box.serial_port import TerminalPort
+    from relay.console.station import Station
+
+    _end_on_sigterm()
+    return Station(TerminalPort, lambda: _operator(state, quiet=True), until_applied=True, stays=False).run(greet=True)
+
+
+def run_console(state: Path, port: str) -> int:
+    """Serve the console on the serial port `port`, or in this terminal; return the exit code.
+
+    Raises:
+        RelayError: there is no such port.
+    """
+    from relay.box.serial_port import SerialPort, TerminalPort
+    from relay.console.station import Station
+
+    _end_on_sigterm()
+    if port:
+        Station(lambda: SerialPort(port), lambda: _operator(state, quiet=False)).run()
+    else:
+        Station(TerminalPort, lambda: _operator(state, quiet=True), stays=False).run(greet=True)
+    return 0
+
+
+def _operator(state: Path, *, quiet: bool) -> "ChildOperator":
+    from relay.cli.child import ChildOperator
+
+    return ChildOperator(state, quiet=quiet)
+
+
+def _end_on_sigterm() -> None:
+    # SystemExit instead of sudden death: a terminal in raw mode must be given back.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
 
 
 def ask_child(state: Path, fields: dict[str, Any]) -> dict[str, Any]:
@@ -55,8 +107,10 @@ def ask_child(state: Path, fields: dict[str, Any]) -> dict[str, Any]:
     Raises:
         RelayError: as the request's.
     """
-    from relay.admin.lines import parse_line, render_line, result_of
+    import subprocess
 
-    command = [sys.executable, "-m", "relay", "ask", "--state", str(state)]
-    ended = subprocess.run(command, input=render_line(fields), stdout=subprocess.PIPE, check=False)  # noqa: S603
+    from relay.admin.lines import parse_line, render_line, result_of
+    from relay.cli.child import command_for
+
+    ended = subprocess.run(command_for(state), input=render_line(fields), stdout=subprocess.PIPE, check=False)  # noqa: S603
     return result_of(parse_line(ended.stdout or b"{}"))

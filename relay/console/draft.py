@@ -47,7 +47,7 @@ class Draft:
         check(key, value, self._values)
         self._values[key] = value
 
-    def unset(self, key: str) -> bool:
+    def drop(self, key: str) -> bool:
         """Take `key` back; return whether it was planned."""
         known = key in self._values or _ALIASES.get(key) in self._values
         self._values.pop(key, None)
@@ -57,6 +57,14 @@ class Draft:
     def clear(self) -> None:
         """Forget everything."""
         self._values.clear()
+
+    def values(self) -> dict[str, str]:
+        """Return everything planned, secrets included: for memory only."""
+        return dict(self._values)
+
+    def replace(self, other: "Draft") -> None:
+        """Take over what `other` plans."""
+        self._values = other.values()
 
     def value(self, key: str) -> str:
         """Return what is planned for `key`, or nothing."""
@@ -91,7 +99,7 @@ def check(key: str, value: str, others: Mapping[str, str]) -> None:
         InvalidInputError: it cannot be a name.
     """
     if not value:
-        raise ConfigError(f"{key} has no value; unset {key} takes it back")
+        raise ConfigError(f"{key} has no value; drop {key} takes it back")
     match key:
         case "name":
             parse_server_name(value)

@@ -21,12 +21,12 @@ class Command:
 
 
 COMMANDS = (
-    Command(("setup",), "", "answer questions, one after the other, and set the box up"),
+    Command(("setup",), "", "ask for everything, then set the box up"),
     Command(("status",), "", "what runs and what is queued"),
     Command(("doctor",), "", "what is wrong and what to do next"),
     Command(("show",), "[KEY]", "settings, and what is planned", 0, 1),
     Command(("set",), "KEY VALUE", "plan a setting; a password is asked for", 1, 2),
-    Command(("unset",), "KEY", "take a planned setting back", 1, 1),
+    Command(("drop",), "KEY", "take a planned setting back", 1, 1),
     Command(("plan",), "", "what apply would do, and what is missing"),
     Command(("apply",), "", "do what is planned"),
     Command(("user", "add"), "NAME", "make an account", 1, 1),
@@ -105,7 +105,7 @@ def candidates(text: str, keys: Iterable[str]) -> list[str]:
 def _arguments(command: Command, argument: int, last: str, keys: Iterable[str]) -> list[str]:
     if argument:
         return []
-    if command.name in ("set", "show", "unset"):
+    if command.name in ("set", "show", "drop"):
         return sorted(key for key in keys if key.startswith(last))
     if command.name == "terminal":
         return [word for word in ("ascii", "utf8") if word.startswith(last)]

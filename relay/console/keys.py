@@ -69,6 +69,11 @@ class KeyReader:
         self._after_return = False
         self._sequence: str | None = None
 
+    @property
+    def at_rest(self) -> bool:
+        """Return whether no character or sequence is half read."""
+        return self._sequence is None and self._decoder.getstate()[0] == b""
+
     def receive(self, data: bytes) -> list[str | Key]:
         """Return the keys that `data` completes."""
         keys = [self._read(character) for character in self._decoder.decode(data)]

@@ -21,10 +21,9 @@ def provisioned(result: dict[str, Any]) -> list[str]:
 
 
 def invitation(result: dict[str, Any]) -> list[str]:
-    """Return an invitation: QR code, address, token and its end."""
+    """Return an invitation: address, token and its end."""
     end = datetime.datetime.fromtimestamp(result["expires_ms"] / 1000, datetime.UTC)
     return [
-        *result["qr"],
         result["url"],
         f"Registration token: {result['token']}  (once, until {end:%Y-%m-%d %H:%M} UTC)",
     ]
@@ -69,3 +68,8 @@ def findings(result: dict[str, Any]) -> list[str]:
     for finding in result["findings"]:
         lines += [f"{finding['level']}: {finding['what']}", f"  next: {finding['next_step']}"]
     return lines or ["nothing wrong"]
+
+
+def flat(tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return settings by their dotted names."""
+    return {f"{section}.{name}": value for section, table in tables.items() for name, value in table.items()}

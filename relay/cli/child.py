@@ -1,0 +1,114 @@
+"""The console's operator: each request is carried out by a process that ends with it.
+
+The console stays small, and a request that goes wrong cannot take the cable's console down.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from relay.base.config import FILE_NAME
+from relay.base.errors import Fault
+from relay.base.limits import MAX_ADMIN_LINE_BYTES
+from relay.cli.files import write_whole
+
+_DRAFT = Path("console") / "draft.json"
+_END_WITHIN_S = 5.0
+
+
+def command_for(folder: Path) -> list[str]:
+    """Return the command that answers one request on the state folder."""
+    return [sys.executable, "-m", "relay", "ask", "--state", str(folder)]
+
+
+class ChildCall:
+    """One process, spoken to over a socket pair that is its standard input and output."""
+
+    def __init__(self, command: list[str], fields: dict[str, Any], *, quiet: bool) -> None:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            stderr = subprocess.DEVNULL if quiet else None
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=stderr)  # noqa: S603
+        self._socket.sendall(json.dumps(fields).encode("ascii") + b"\n")
+        self._socket.setblocking(False)  # noqa: FBT003 - the library's own signature
+        self._received = bytearray()
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there is news."""
+        return self._socket.fileno()
+
+    def finish(self) -> dict[str, Any] | None:
+        """Return the reply, None while there is none yet."""
+        try:
+            data = self._socket.recv(65_536)
+        except BlockingIOError:
+            return None
+        except ConnectionError:
+            data = b""
+        self._received += data
+        if data and b"\n" not in data and len(self._received) <= MAX_ADMIN_LINE_BYTES:
+            return None
+        try:
+            reply = json.loads(self._received)
+        except ValueError:
+            reply = None
+        if isinstance(reply, dict):
+            return reply
+        return {
+            "ok": False,
+            "code": "internal",
+            "fault": Fault.BUG.value,
+            "retryable": True,
+            "message": "the request ended without an answer; doctor may know why",
+        }
+
+    def cancel(self) -> None:
+        """End the process, if it has not ended by itself."""
+        self._socket.close()
+        deadline = time.monotonic() + _END_WITHIN_S
+        self._process.terminate()
+        try:
+            self._process.wait(deadline - time.monotonic())
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class ChildOperator:
+    """The operator of one state folder; `quiet` keeps the children's log off a terminal that is being drawn on."""
+
+    def __init__(self, folder: Path, *, quiet: bool) -> None:
+        self._folder = folder
+        self._quiet = quiet
+
+    def begin(self, fields: dict[str, Any]) -> ChildCall:
+        """Begin one request."""
+        return ChildCall(command_for(self._folder), fields, quiet=self._quiet)
+
+    def provisioned(self) -> bool:
+        """Return whether the folder is a box."""
+        return (self._folder / FILE_NAME).exists()
+
+    def load_draft(self) -> dict[str, str]:
+        """Return the draft kept last; one that cannot be read is none."""
+        try:
+            draft = json.loads((self._folder / _DRAFT).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(draft, dict):
+            return {}
+        return {key: value for key, value in draft.items() if isinstance(value, str)}
+
+    def keep_draft(self, draft: dict[str, str] | None) -> None:
+        """Write the draft, or remove it and its folder."""
+        path = self._folder / _DRAFT
+        if draft is not None:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_whole(path, json.dumps(draft).encode("ascii"))
+        elif path.parent.exists():
+            path.unlink(missing_ok=True)
+            path.parent.rmdir()

@@ -1,0 +1,34 @@
+"""The steps of a dialogue: a script is a generator that yields them and is sent what came of each."""
+
+import dataclasses
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from relay.console.actions import Keep, Leave
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Say:
+    """Show lines."""
+
+    lines: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """Ask for a line, which is sent back; a secret one is not shown."""
+
+    prompt: str
+    secret: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """Have the operator do something; its reply is sent back."""
+
+    fields: dict[str, Any] = dataclasses.field(repr=False)
+
+
+Step = Say | Question | Request | Keep | Leave
+# Sent back are a text (Question), a reply (Request) or None; returned is the result for a program, None for a person.
+Script = Generator[Step, Any, dict[str, Any] | None]

@@ -1,0 +1,293 @@
+"""One console on one line: bytes in, actions out. Every transition between person, program and silence is here."""
+
+import enum
+from collections.abc import Callable
+from typing import Any
+
+from relay.base.errors import RelayError
+from relay.base.limits import MAX_CONSOLE_LINE_BYTES, MAX_CONSOLE_WAITING_BYTES
+from relay.console import grammar, machine
+from relay.console.actions import Abandon, Action, Ask, Keep, Leave, Send
+from relay.console.dialogues import Dialogues
+from relay.console.draft import Draft, setting_names
+from relay.console.editor import Entered, Event, Interrupted, LineEditor, Wondering
+from relay.console.keys import KeyReader
+from relay.console.script import Question, Request, Say, Script
+
+_RETURN, _NEWLINE, _INTERRUPT, _ERASE, _BRACE = 0x0D, 0x0A, 0x03, 0x15, 0x7B
+
+
+class _Mode(enum.Enum):
+    QUIET = "nothing is written until somebody is there"
+    PERSON = "prompt and line editor"
+    PROGRAM = "inside a JSON line"
+
+
+class Session:
+    """The console of one box; it outlives unplugging, and what was typed so far does not.
+
+    Args:
+        provisioned: whether the box has been set up, asked afresh each time.
+        kept: the draft that was kept last.
+        leave_when_applied: whether setting the box up ends the session.
+    """
+
+    def __init__(
+        self, provisioned: Callable[[], bool], kept: dict[str, str] | None = None, *, leave_when_applied: bool = False
+    ) -> None:
+        self._provisioned = provisioned
+        draft = Draft(kept)
+        self._dialogues = Dialogues(draft, provisioned, leave_when_applied=leave_when_applied)
+        self._machine = machine.Machine(draft, self._dialogues, provisioned)
+        self._editor = LineEditor()
+        self._keys = KeyReader()
+        self._mode = _Mode.QUIET
+        self._at_line_start = True
+        self._line = bytearray()
+        self._script: Script | None = None
+        self._for_program = False
+        self._detached = False
+        self._number = 0
+        self._pending = False
+        self._waiting = bytearray()
+        self._actions: list[Action] = []
+
+    def greet(self) -> list[Action]:
+        """Begin without a CR, for a terminal whose user has just started this; a new box is asked about at once."""
+        self._wake()
+        if not self._provisioned():
+            self._begin(self._dialogues.begin("setup", []))
+        return self._taken()
+
+    def receive(self, data: bytes) -> list[Action]:
+        """Return what to do about `data`, in order; how the bytes are cut never matters."""
+        self._feed(data)
+        return self._taken()
+
+    def _feed(self, data: bytes) -> None:
+        for byte in data:
+            if not self._pending:
+                self._take(byte)
+            elif byte == _INTERRUPT and not self._detached:
+                self._abandon()
+            elif len(self._waiting) < MAX_CONSOLE_WAITING_BYTES:
+                self._waiting.append(byte)
+
+    def answered(self, number: int, reply: dict[str, Any]) -> list[Action]:
+        """Return what to do about the operator's reply to `number`."""
+        if self._pending and number == self._number:
+            self._pending = False
+            self._advance(reply)
+            waiting, self._waiting = bytes(self._waiting), bytearray()
+            self._feed(waiting)
+        return self._taken()
+
+    def unplugged(self) -> list[Action]:
+        """Forget the person; what the operator is doing is waited for, so that a program can ask what came of it."""
+        self._waiting.clear()
+        self._line.clear()
+        self._editor.forget()
+        if self._pending:
+            self._detached = True
+        else:
+            self._end_script()
+        self._be_quiet()
+        return self._taken()
+
+    def _taken(self) -> list[Action]:
+        actions, self._actions = self._actions, []
+        return actions
+
+    def _send(self, data: bytes) -> None:
+        if not data or self._detached:
+            return
+        last = self._actions[-1] if self._actions else None
+        if isinstance(last, Send):
+            self._actions[-1] = Send(last.data + data)
+        else:
+            self._actions.append(Send(data))
+
+    def _take(self, byte: int) -> None:
+        match self._mode:
+            case _Mode.QUIET:
+                self._take_quietly(byte)
+            case _Mode.PROGRAM:
+                self._take_for_program(byte)
+            case _Mode.PERSON if byte == _BRACE and self._script is None and self._editor.empty and self._keys.at_rest:
+                self._send(b"\r\n")
+                self._mode = _Mode.PROGRAM
+                self._line += b"{"
+            case _Mode.PERSON:
+                for key in self._keys.receive(bytes([byte])):
+                    data, event = self._editor.press(key)
+                    self._send(data)
+                    if event is not None:
+                        self._handle(event)
+
+    def _take_quietly(self, byte: int) -> None:
+        if byte == _BRACE and self._at_line_start:
+            self._mode = _Mode.PROGRAM
+            self._line += b"{"
+        elif byte == _RETURN:
+            self._wake()
+            self._prompt()
+        else:
+            self._at_line_start = byte == _NEWLINE
+
+    def _take_for_program(self, byte: int) -> None:
+        if byte in (_INTERRUPT, _ERASE):
+            self._line.clear()
+            self._be_quiet()
+        elif byte not in (_RETURN, _NEWLINE):
+            # One byte more than the limit is kept: it says that the line was too long.
+            if len(self._line) <= MAX_CONSOLE_LINE_BYTES:
+                self._line.append(byte)
+        else:
+            line = bytes(self._line)
+            self._line.clear()
+            self._be_quiet()
+            if len(line) > MAX_CONSOLE_LINE_BYTES:
+                self._send(machine.render(machine.too_long(MAX_CONSOLE_LINE_BYTES)))
+            else:
+                self._for_program = True
+                self._begin(self._machine.begin(line))
+
+    def _be_quiet(self) -> None:
+        self._mode = _Mode.QUIET
+        self._at_line_start = True
+
+    def _wake(self) -> None:
+        self._mode = _Mode.PERSON
+        self._keys = KeyReader()
+        # So that the LF of a CR LF is known to belong to the CR that woke us.
+        self._keys.receive(b"\r")
+        self._say(["", *self._dialogues.greeting()])
+
+    def _say(self, lines: list[str]) -> None:
+        self._send("".join(f"{line}\r\n" for line in lines).encode())
+
+    def _prompt(self) -> None:
+        self._send(self._editor.ask("relay> " if self._provisioned() else "new box> "))
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Entered(text) if self._script is not None:
+                self._advance(text)
+            case Entered(text):
+                self._enter(text)
+            case Interrupted(ended=True) if self._script is None:
+                self._begin(self._dialogues.begin("exit", []))
+            case Interrupted():
+                self._end_script()
+                self._prompt()
+            case Wondering() if self._script is None:
+                self._help_along(event)
+            case Wondering():
+                self._send(b"\a")
+
+    def _enter(self, text: str) -> None:
+        if not text.strip():
+            self._prompt()
+            return
+        try:
+            command, arguments = grammar.parse(text)
+        except grammar.UsageError as error:
+            self._editor.remember(text)
+            self._say([str(error)])
+            self._prompt()
+            return
+        if not arguments or "password" not in arguments[0]:
+            self._editor.remember(text)
+        self._begin(self._dialogues.begin(command.name, arguments))
+
+    def _help_along(self, event: Wondering) -> None:
+        keys = setting_names(provisioned=self._provisioned())
+        if event.explain:
+            self._say(["?", *grammar.explain(event.text, keys)])
+            self._send(self._editor.redraw())
+            return
+        found = grammar.candidates(event.text, keys)
+        last = event.text.rpartition(" ")[2]
+        shared = _shared_start(found)
+        if len(found) == 1:
+            self._send(self._editor.insert(found[0][len(last) :] + " "))
+        elif len(shared) > len(last):
+            self._send(self._editor.insert(shared[len(last) :]))
+        elif found:
+            self._say(["", "  ".join(found)])
+            self._send(self._editor.redraw())
+        else:
+            self._send(b"\a")
+
+    def _begin(self, script: Script) -> None:
+        self._script = script
+        self._advance(None)
+
+    def _advance(self, value: object) -> None:
+        """Run the script until it has to wait for somebody."""
+        script = self._script
+        while script is not None:
+            try:
+                step = script.send(value)
+            except StopIteration as end:
+                self._finish_script(end.value)
+                return
+            except RelayError as error:
+                self._say([f"error: {error}"])
+                self._finish_script(None)
+                return
+            value = None
+            match step:
+                case Say(lines):
+                    self._say(list(lines))
+                case Question(prompt, secret):
+                    if self._detached:
+                        self._end_script()
+                        return
+                    self._send(self._editor.ask(prompt, secret=secret))
+                    return
+                case Request(fields):
+                    self._number += 1
+                    self._pending = True
+                    self._actions.append(Ask(self._number, fields))
+                    return
+                case Keep() | Leave():
+                    self._act(step)
+
+    def _act(self, action: Keep | Leave) -> None:
+        if isinstance(action, Leave):
+            self._editor.forget()
+            self._be_quiet()
+        self._actions.append(action)
+
+    def _finish_script(self, reply: dict[str, Any] | None) -> None:
+        if self._for_program and reply is not None:
+            self._send(machine.render(reply))
+        was_person = not self._for_program and not self._detached
+        self._end_script()
+        if was_person and self._mode is _Mode.PERSON:
+            self._prompt()
+
+    def _end_script(self) -> None:
+        if self._script is not None:
+            self._script.close()
+        self._script, self._for_program, self._detached = None, False, False
+
+    def _abandon(self) -> None:
+        self._pending = False
+        self._waiting.clear()
+        self._actions.append(Abandon(self._number))
+        if self._for_program:
+            self._end_script()
+            return
+        self._end_script()
+        self._say(["^C", "Interrupted; status shows how far it came."])
+        self._prompt()
+
+
+def _shared_start(texts: list[str]) -> str:
+    shared = texts[0] if texts else ""
+    for text in texts:
+        while not text.startswith(shared):
+            shared = shared[:-1]
+    return shared

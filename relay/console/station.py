@@ -1,0 +1,212 @@
+"""Where a session meets its line and its operator: one loop, no library, idle in one `poll`.
+
+The session and everything it needs is imported when somebody turns up: until then this process is bare Python.
+"""
+
+import select
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from relay.base.limits import MAX_CONSOLE_OUTPUT_BYTES
+from relay.box.serial_port import HungUpError, Port, PortUnavailableError
+
+if TYPE_CHECKING:
+    from relay.console.actions import Action
+    from relay.console.operator import Call, Operator
+    from relay.console.session import Session
+
+_FIRST_WAIT_S = 0.1
+_MOST_WAIT_S = 5.0
+
+
+class Timer(Protocol):
+    """Seconds that never go back."""
+
+    def __call__(self) -> float:
+        """Return the present moment."""
+        ...
+
+
+class Station:
+    """Serves one line for as long as it lives.
+
+    Args:
+        open_port: opens the line anew; raises PortUnavailableError while it is unplugged.
+        make_operator: gives whoever carries out requests, when there is somebody to make them.
+        until_applied: end when the box has been set up, for a console that was started for that.
+        stays: reopen the line after a hang-up; a terminal that hangs up is gone for good.
+    """
+
+    def __init__(
+        self,
+        open_port: Callable[[], Port],
+        make_operator: Callable[[], "Operator"],
+        *,
+        until_applied: bool = False,
+        stays: bool = True,
+        timer: Timer = time.monotonic,
+    ) -> None:
+        self._open_port = open_port
+        self._make_operator = make_operator
+        self._operator: Operator | None = None
+        self._until_applied = until_applied
+        self._stays = stays
+        self._timer = timer
+        self._port: Port | None = None
+        self._open_at = 0.0
+        self._wait_s = _FIRST_WAIT_S
+        self._session: Session | None = None
+        self._last = b""
+        self._out = bytearray()
+        self._calls: dict[int, Call] = {}
+        self._applied = False
+        self._left = False
+
+    @property
+    def applied(self) -> bool:
+        """Return whether this console set the box up."""
+        return self._applied
+
+    def run(self, *, greet: bool = False) -> bool:
+        """Serve until the person leaves; return whether the box was set up.
+
+        Args:
+            greet: begin at once instead of waiting for a CR.
+
+        Raises:
+            PortUnavailableError: the line cannot be opened at all, the first time.
+        """
+        self._port = self._open_port()
+        try:
+            if greet:
+                self._do(self._present_session().greet())
+            while not self._left:
+                self.step()
+            self._drain()
+        finally:
+            for call in self._calls.values():
+                call.cancel()
+            self._close()
+        return self._applied
+
+    def step(self, *, wait: bool = True) -> None:
+        """Wait for one piece of news, unless told not to wait, and act on it."""
+        poll = select.poll()
+        port = self._port
+        if port is not None:
+            poll.register(port.fileno(), select.POLLIN | (select.POLLOUT if self._out else 0))
+        for call in self._calls.values():
+            poll.register(call.fileno(), select.POLLIN)
+        wait_ms = None if port is not None else max(0.0, self._open_at - self._timer()) * 1000
+        ready = {descriptor for descriptor, _ in poll.poll(wait_ms if wait else 0)}
+        self._collect(ready)
+        if port is None:
+            self._reopen()
+        elif port.fileno() in ready:
+            try:
+                self._flush(port)
+                self._receive(port.read())
+            except HungUpError:
+                self._hang_up()
+
+    def _collect(self, ready: set[int]) -> None:
+        for number, call in list(self._calls.items()):
+            reply = call.finish() if call.fileno() in ready else None
+            if reply is not None:
+                del self._calls[number]
+                call.cancel()
+                self._do(self._present_session().answered(number, reply))
+
+    def _receive(self, data: bytes) -> None:
+        if self._session is None:
+            # A JSON line counts only at the start of a line: the byte before is all there is to know.
+            if b"\r" not in data and b"{" not in data:
+                self._last = data[-1:] or self._last
+                return
+            data = self._last.replace(b"\r", b"") + data
+        if data:
+            self._do(self._present_session().receive(data))
+
+    def _present_session(self) -> "Session":
+        if self._session is None:
+            from relay.console.session import Session
+
+            operator = self._present_operator()
+            self._session = Session(operator.provisioned, operator.load_draft(), leave_when_applied=self._until_applied)
+        return self._session
+
+    def _present_operator(self) -> "Operator":
+        if self._operator is None:
+            self._operator = self._make_operator()
+        return self._operator
+
+    def _do(self, actions: "list[Action]") -> None:
+        from relay.console.actions import Abandon, Ask, Keep, Leave, Send
+
+        for action in actions:
+            match action:
+                case Send(data):
+                    self._write(data)
+                case Ask(number, fields):
+                    self._calls[number] = self._present_operator().begin(fields)
+                case Abandon(number):
+                    if number in self._calls:
+                        self._calls.pop(number).cancel()
+                case Keep(draft):
+                    self._present_operator().keep_draft(draft)
+                case Leave(applied):
+                    self._applied = applied
+                    # A serial console only falls silent: there is nowhere else to go from it.
+                    self._left = self._left or applied or not self._stays
+
+    def _write(self, data: bytes) -> None:
+        if self._port is None:
+            return
+        if len(self._out) + len(data) > MAX_CONSOLE_OUTPUT_BYTES:
+            # Nobody reads: the oldest goes, so that whoever comes back finds a prompt, at the start of a line.
+            self._out[:] = b"\r\n"
+        self._out += data[-MAX_CONSOLE_OUTPUT_BYTES + 2 :]
+
+    def _flush(self, port: Port) -> None:
+        while self._out:
+            taken = port.write(bytes(self._out[:4096]))
+            if not taken:
+                return
+            del self._out[:taken]
+
+    def _drain(self) -> None:
+        port, deadline = self._port, self._timer() + 1.0
+        while port is not None and self._out and self._timer() < deadline:
+            poll = select.poll()
+            poll.register(port.fileno(), select.POLLOUT)
+            poll.poll(100)
+            try:
+                self._flush(port)
+            except HungUpError:
+                return
+
+    def _hang_up(self) -> None:
+        self._close()
+        self._out.clear()
+        self._last = b""
+        if not self._stays:
+            self._left = True
+        elif self._session is not None:
+            self._do(self._session.unplugged())
+        self._open_at = self._timer() + self._wait_s
+
+    def _close(self) -> None:
+        if self._port is not None:
+            self._port.close()
+            self._port = None
+
+    def _reopen(self) -> None:
+        if self._timer() < self._open_at:
+            return
+        try:
+            self._port = self._open_port()
+            self._wait_s = _FIRST_WAIT_S
+        except PortUnavailableError:
+            self._wait_s = min(self._wait_s * 2, _MOST_WAIT_S)
+            self._open_at = self._timer() + self._wait_s

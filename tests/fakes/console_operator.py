@@ -1,0 +1,136 @@
+"""An operator in memory: a box that can be set up, with the replies of the real one."""
+
+import socket
+from typing import Any
+
+from relay.console.operator import Call
+
+URL = "http://127.0.0.1:8008"
+
+
+def reply_of(box: "MemoryBox", fields: dict[str, Any]) -> dict[str, Any]:
+    """Carry out `fields` on `box`; return the reply."""
+    try:
+        return {"ok": True, "result": box.carry_out(dict(fields))}
+    except LookupError as error:
+        return {"ok": False, "code": "conflict", "fault": "user", "retryable": False, "message": str(error.args[0])}
+
+
+class MemoryBox:
+    def __init__(self, *, provisioned: bool = False) -> None:
+        self.server = "box.example" if provisioned else ""
+        self.users: dict[str, str] = {}
+        self.settings: dict[str, str] = {}
+        self.asked: list[dict[str, Any]] = []
+
+    def provisioned(self) -> bool:
+        return bool(self.server)
+
+    def carry_out(self, fields: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(dict(fields))
+        result: dict[str, Any] = getattr(self, "_" + fields.pop("verb"))(**fields)
+        return result
+
+    def _status(self) -> dict[str, Any]:
+        if not self.server:
+            return {"provisioned": False, "running": False}
+        return {"provisioned": True, "running": True, "server": self.server, "ledger": {"segments": 8}}
+
+    def _doctor(self) -> dict[str, Any]:
+        return {"findings": [{"level": "warning", "what": "the box is not running", "next_step": "start it"}]}
+
+    def _show(self) -> dict[str, Any]:
+        return {"settings": {"server": {"name": self.server}, "log": {"level": "info"}}}
+
+    def _provision(self, name: str, settings: dict[str, str], **basics: str) -> dict[str, Any]:
+        if self.server:
+            raise LookupError("a box already")
+        self.server, self.settings = name, settings
+        self.users[basics["owner"]] = basics["password"]
+        owner = f"@{basics['owner']}:{name}"
+        return {"server": name, "owner": owner, "fingerprint": "AB:CD", "url": URL, "qr": ["█▀█"], "qr_ascii": ["##"]}
+
+    def _set(self, settings: dict[str, str]) -> dict[str, Any]:
+        changed = self.settings != {**self.settings, **settings}
+        self.settings.update(settings)
+        return {"changed": changed, "restart_needed": changed}
+
+    def _user_add(self, name: str, password: str) -> dict[str, Any]:
+        if name in self.users:
+            raise LookupError("the name is taken")
+        self.users[name] = password
+        return {"user": f"@{name}:{self.server}"}
+
+    def _user_list(self) -> dict[str, Any]:
+        return {"users": [{"user": f"@{name}:{self.server}", "admin": False, "active": True} for name in self.users]}
+
+    def _user_passwd(self, name: str, password: str) -> dict[str, Any]:
+        self.users[name] = password
+        return {"user": name}
+
+    def _user_deactivate(self, name: str) -> dict[str, Any]:
+        del self.users[name]
+        return {"user": name}
+
+    def _invite_create(self) -> dict[str, Any]:
+        url = f"{URL}/#invite=t0ken"
+        return {"token": "t0ken", "expires_ms": 1_800_000_000_000, "url": url, "qr": ["█▀█"], "qr_ascii": ["##"]}
+
+    def _time_set(self, utc: str) -> dict[str, Any]:
+        return {"utc": utc}
+
+    def _restart(self) -> dict[str, Any]:
+        return {"stopping": True}
+
+    def _factory_reset(self, confirm: str) -> dict[str, Any]:
+        if self.server and confirm != self.server:
+            raise LookupError("not confirmed")
+        self.server = ""
+        self.users.clear()
+        return {"reset": True}
+
+
+class MemoryCall:
+    """Answered as soon as it is looked at; `late` ones when `ring` is called."""
+
+    def __init__(self, box: MemoryBox, fields: dict[str, Any]) -> None:
+        self._box, self._fields = box, fields
+        self._mine, self._theirs = socket.socketpair()
+        self.cancelled = False
+
+    def ring(self) -> None:
+        self._theirs.send(b"x")
+
+    def fileno(self) -> int:
+        return self._mine.fileno()
+
+    def finish(self) -> dict[str, Any] | None:
+        return reply_of(self._box, self._fields)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        self._mine.close()
+        self._theirs.close()
+
+
+class MemoryOperator:
+    def __init__(self, box: MemoryBox, *, late: bool = False) -> None:
+        self.box, self.late = box, late
+        self.draft: dict[str, str] | None = None
+        self.calls: list[MemoryCall] = []
+
+    def begin(self, fields: dict[str, Any]) -> Call:
+        call = MemoryCall(self.box, fields)
+        self.calls.append(call)
+        if not self.late:
+            call.ring()
+        return call
+
+    def provisioned(self) -> bool:
+        return self.box.provisioned()
+
+    def load_draft(self) -> dict[str, str]:
+        return self.draft or {}
+
+    def keep_draft(self, draft: dict[str, str] | None) -> None:
+        self.draft = draft

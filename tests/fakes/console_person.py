@@ -1,0 +1,72 @@
+"""Somebody at the console: types bytes, has requests answered by a box in memory, and sees a screen."""
+
+import json
+from typing import Any
+
+from relay.console.actions import Abandon, Action, Ask, Keep, Leave, Send
+from relay.console.session import Session
+from tests.fakes.console_operator import MemoryBox, reply_of
+from tests.fakes.screen import Screen
+
+
+class Person:
+    def __init__(
+        self,
+        box: MemoryBox | None = None,
+        kept: dict[str, str] | None = None,
+        *,
+        late: bool = False,
+        leave_when_applied: bool = False,
+    ) -> None:
+        self.box = box or MemoryBox()
+        self.session = Session(self.box.provisioned, kept, leave_when_applied=leave_when_applied)
+        self.screen = Screen()
+        self.seen = b""
+        self.kept = kept
+        self.left: list[Leave] = []
+        self.abandoned: list[int] = []
+        self.open: list[Ask] = []
+        self._late = late
+
+    def act(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send(data):
+                    self.seen += data
+                    self.screen.write(data)
+                case Ask():
+                    self.open.append(action)
+                case Keep(draft):
+                    self.kept = draft
+                case Leave():
+                    self.left.append(action)
+                case Abandon(number):
+                    self.abandoned.append(number)
+        if not self._late:
+            self.answer()
+
+    def answer(self) -> None:
+        while self.open:
+            ask = self.open.pop(0)
+            self.act(self.session.answered(ask.number, reply_of(self.box, ask.fields)))
+
+    def send(self, data: bytes) -> str:
+        """Send bytes; return what came back for them."""
+        before = len(self.seen)
+        self.act(self.session.receive(data))
+        return self.seen[before:].decode()
+
+    def type(self, *lines: str) -> str:
+        """Type lines, each with CR; return what came back for the last."""
+        answer = ""
+        for line in lines:
+            answer = self.send(line.encode() + b"\r")
+        return answer
+
+    def ask(self, **fields: Any) -> dict[str, Any]:
+        """Send a JSON line as a program does; return the reply."""
+        return self.replies(self.send(b"\n" + json.dumps(fields).encode() + b"\n"))[-1]
+
+    @staticmethod
+    def replies(text: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]

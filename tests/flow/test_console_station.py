@@ -1,0 +1,152 @@
+"""The console's loop on a cable in memory: waiting, unplugging, a person who does not read."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from relay.base.limits import MAX_CONSOLE_OUTPUT_BYTES
+from relay.box.serial_port import PortUnavailableError
+from relay.console.station import Station
+from tests.fakes.console_operator import MemoryBox, MemoryOperator
+from tests.fakes.line import Cable, CablePort
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Bench:
+    """A station that a test steps by hand."""
+
+    def __init__(self, box: MemoryBox | None = None, *, late: bool = False) -> None:
+        self.cable, self.clock = Cable(), Clock()
+        self.operator = MemoryOperator(box or MemoryBox(), late=late)
+        self.station = Station(self.cable.open, lambda: self.operator, timer=self.clock)
+        self.station._port = self.cable.open()
+
+    def type(self, text: str) -> str:
+        """Type, let the station do everything it can, return what came back."""
+        self.cable.type(text.encode())
+        self.station.step(wait=False)
+        seen = b""
+        while True:
+            self.station.step(wait=False)
+            piece = self.cable.seen()
+            seen += piece
+            if not (piece or self.station._out or (self.station._calls and not self.operator.late)):
+                return seen.decode()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.station._close()
+    bench.cable.close()
+    for call in bench.operator.calls:
+        call.cancel()
+
+
+def test_until_somebody_is_there_nothing_is_made(bench: Bench) -> None:
+    assert bench.type("noise\n\x1b[6n") == ""
+    assert bench.station._session is None
+    assert bench.station._operator is None
+    assert "new box> " in bench.type("\r")
+
+
+def test_a_program_is_heard_without_a_return_but_only_at_the_start_of_a_line(bench: Bench) -> None:
+    assert bench.type("noise") == ""
+    assert bench.type('{"seq":1,"verb":"hello"}\n') == ""
+    assert '"seq":2' in bench.type('{"seq":2,"verb":"hello"}\n')
+
+
+def test_requests_go_to_the_operator_and_come_back(bench: Bench) -> None:
+    assert "not set up" in bench.type("\rstatus\r")
+    assert all(call.cancelled for call in bench.operator.calls)
+
+
+def test_unplugged_in_the_middle_it_waits_longer_and_longer_and_goes_on(bench: Bench) -> None:
+    bench.type("\rset name box.example\rset ow")
+    bench.cable.unplug()
+    bench.station.step(wait=False)
+    opened = bench.cable.opened
+    for _ in range(100):
+        bench.clock.now_s += 0.1
+        bench.station.step(wait=False)
+    assert opened + 4 <= bench.cable.opened <= opened + 8
+    bench.cable.plug()
+    bench.clock.now_s += 6
+    bench.station.step(wait=False)
+    assert bench.cable.seen() == b""
+    assert "name = box.example" in bench.type("\rplan\r")
+
+
+def test_an_answer_that_comes_while_unplugged_is_not_lost(bench: Bench) -> None:
+    bench.operator.late = True
+    bench.type("\rset name box.example\rset owner anna\rset password\rpw\rpw\rapply\r")
+    bench.cable.unplug()
+    bench.station.step(wait=False)
+    bench.operator.calls[-1].ring()
+    bench.station.step(wait=False)
+    assert bench.operator.box.provisioned()
+    assert bench.operator.draft is None
+
+
+def test_interrupting_frees_the_call(bench: Bench) -> None:
+    bench.operator.late = True
+    bench.type("\rstatus\r")
+    assert "Interrupted" in bench.type("\x03")
+    assert bench.operator.calls[0].cancelled
+
+
+def test_somebody_who_never_reads_costs_bounded_memory(bench: Bench) -> None:
+    for _ in range(600):
+        bench.cable.type(b"\rhelp\r")
+        bench.station.step(wait=False)
+        assert len(bench.station._out) <= MAX_CONSOLE_OUTPUT_BYTES
+    assert "new box> " in bench.type("\r")
+
+
+def test_leaving_a_serial_console_only_silences_it(bench: Bench) -> None:
+    bench.type("\rexit\r")
+    assert bench.type("x") == ""
+    assert "new box> " in bench.type("\r")
+
+
+def test_a_port_that_was_never_there_is_said_at_once() -> None:
+    cable = Cable()
+    cable.unplug()
+    station = Station(cable.open, lambda: MemoryOperator(MemoryBox()))
+    with pytest.raises(PortUnavailableError):
+        station.run()
+    cable.close()
+
+
+def test_a_terminal_console_ends_when_the_box_is_set_up_and_says_everything_first() -> None:
+    cable, operator = Cable(), MemoryOperator(MemoryBox())
+    cable.type(b"box.example\ranna\rpw\rpw\r\r\r\r")
+    station = Station(cable.open, lambda: operator, until_applied=True, stays=False)
+    assert station.run(greet=True)
+    assert b"http://127.0.0.1:8008" in cable.seen()
+    cable.close()
+
+
+@pytest.mark.parametrize("goodbye", [b"\x03exit\r", b"\x03\x04", b""])
+def test_a_terminal_console_ends_with_its_person(goodbye: bytes) -> None:
+    cable = Cable()
+
+    def open_port() -> CablePort:
+        port = cable.open()
+        if goodbye:
+            cable.type(goodbye)
+        else:
+            cable.unplug()
+        return port
+
+    station = Station(open_port, lambda: MemoryOperator(MemoryBox()), until_applied=True, stays=False)
+    assert not station.run(greet=True)
+    cable.close()

@@ -1,0 +1,138 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.base.limits import MAX_CONSOLE_LINE_BYTES, MAX_CONSOLE_REMEMBERED_REPLIES
+from tests.fakes.console_operator import MemoryBox
+from tests.fakes.console_person import Person
+
+BASICS = {"name": "box.example", "owner": "anna", "password": "swordfish"}
+
+
+def test_a_program_sets_a_box_up_without_a_banner_or_prompt() -> None:
+    person = Person()
+    assert person.ask(seq=1, verb="hello")["result"] == {"console": 1, "provisioned": False}
+    assert person.ask(seq=2, verb="set", settings={"name": "box.example"})["result"]["missing"] == ["owner", "password"]
+    person.ask(seq=3, verb="set", settings=BASICS)
+    assert person.ask(seq=4, verb="plan")["result"]["planned"]["password"] == "***"
+    applied = person.ask(seq=5, verb="apply")
+    assert applied["seq"] == 5
+    assert applied["result"]["owner"] == "@anna:box.example"
+    assert all(line.startswith("{") for line in person.seen.decode().splitlines())
+    assert b"swordfish" not in person.seen
+
+
+def test_a_request_that_is_repeated_is_answered_again_and_not_done_again() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    request = {"seq": "a7", "verb": "user_add", "name": "otto", "password": "pw"}
+    first = person.ask(**request)
+    assert first["ok"]
+    assert person.ask(**request) == first
+    assert len(person.box.asked) == 1
+    assert not person.ask(**{**request, "seq": "a8"})["ok"]
+
+
+def test_a_repeated_number_with_another_request_is_another_request() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    for name in ("otto", "emma"):
+        assert person.ask(seq=1, verb="user_add", name=name, password="pw")["ok"]
+    assert set(person.box.users) == {"otto", "emma"}
+
+
+def test_what_is_read_is_always_read_afresh() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    assert person.ask(seq=1, verb="user_list")["result"]["users"] == []
+    person.box.users["anna"] = "pw"
+    assert len(person.ask(seq=1, verb="user_list")["result"]["users"]) == 1
+
+
+def test_a_program_that_lost_the_cable_learns_what_came_of_its_request() -> None:
+    person = Person(MemoryBox(provisioned=True), late=True)
+    line = json.dumps({"seq": 9, "verb": "user_add", "name": "otto", "password": "pw"}).encode()
+    person.send(line + b"\n")
+    person.act(person.session.unplugged())
+    person.answer()
+    assert person.seen == b""
+    assert Person.replies(person.send(line + b"\n")) == [
+        {"seq": 9, "ok": True, "result": {"user": "@otto:box.example"}}
+    ]
+    assert len(person.box.asked) == 1
+
+
+def test_remembered_replies_are_bounded() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    for number in range(MAX_CONSOLE_REMEMBERED_REPLIES + 5):
+        person.ask(seq=number, verb="restart")
+    assert len(person.session._machine._remembered) == MAX_CONSOLE_REMEMBERED_REPLIES
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "not JSON"),
+        ('{"a":' * 800, "not JSON"),
+        ('{"seq":1}', "no such verb"),
+        ('{"seq":1,"verb":"provision","name":"x"}', "no such verb"),
+        ('{"seq":1,"verb":"stop"}', "no such verb"),
+        ('{"seq":[1],"verb":"plan"}', "seq is"),
+        ('{"seq":1,"verb":"set"}', "settings are texts"),
+        ('{"seq":1,"verb":"set","settings":{"name":5}}', "settings are texts"),
+        ('{"seq":1,"verb":"set","settings":{"name":"no spaces"}}', "server name"),
+        ('{"seq":1,"verb":"set","settings":{"x.y":"1"}}', "not a setting"),
+        ('{"seq":1,"verb":"apply"}', "missing: name, owner, password"),
+        ('{"seq":1,"verb":"' + "x" * MAX_CONSOLE_LINE_BYTES + '"}', f"longer than {MAX_CONSOLE_LINE_BYTES} bytes"),
+    ],
+)
+def test_a_wrong_line_gets_a_clear_error_and_the_next_one_works(line: str, message: str) -> None:
+    person = Person()
+    (reply,) = Person.replies(person.send(line.encode() + b"\r\n"))
+    assert not reply["ok"]
+    assert message in reply["message"]
+    assert reply["code"]
+    assert person.ask(seq=2, verb="plan")["ok"]
+
+
+def test_a_set_that_fails_in_the_middle_plans_nothing() -> None:
+    person = Person()
+    person.ask(seq=1, verb="set", settings={"name": "box.example", "x.y": "1"})
+    assert person.ask(seq=2, verb="plan")["result"]["planned"] == {}
+
+
+def test_settings_are_taken_back() -> None:
+    person = Person()
+    person.ask(seq=1, verb="set", settings={"name": "box.example"})
+    person.ask(seq=2, verb="drop", settings={"name": ""})
+    assert person.kept is None
+
+
+def test_a_program_may_cut_in_at_a_prompt_and_gets_whole_lines() -> None:
+    person = Person()
+    person.send(b"\r")
+    answer = person.send(b'{"seq":1,"verb":"hello"}\r\n')
+    assert answer.startswith("\r\n{")
+    assert answer.endswith("}\r\n")
+    assert "new box> " in person.send(b"\r")
+
+
+class AgreeableBox(MemoryBox):
+    def carry_out(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+NAMES = st.sampled_from(["seq", "verb", "settings", "name", "password", "confirm"])
+VERBS = st.sampled_from(["set", "drop", "plan", "apply", "status", "hello", "factory_reset", "provision"])
+
+
+@given(st.dictionaries(NAMES, JSON | VERBS))
+def test_any_object_gets_exactly_one_reply(fields: dict[str, Any]) -> None:
+    person = Person(AgreeableBox())
+    replies = Person.replies(person.send(json.dumps(fields).encode() + b"\n"))
+    assert len(replies) == 1
+    assert isinstance(replies[0]["ok"], bool)
