@@ -9,9 +9,9 @@ import trio
 
 from relay.base.config import StoreConfig
 from relay.base.errors import StorageError
-from relay.base.limits import MIB
+from relay.base.limits import MAX_CHANGE_BYTES, MAX_CHANGE_FRAME_BYTES, MAX_UNDURABLE_BYTES, MIB
 from relay.base.log import get_logger
-from relay.store.index_file import IndexFile
+from relay.store.index_file import IndexFile, LogNotSyncedError
 from relay.store.journal import Journal
 from relay.store.segments import NoFreeSegmentError
 from relay.store.workers import Workers
@@ -25,6 +25,9 @@ class Checkpointer:
     """Decides when the index is committed and copied back.
 
     Attributes:
+        wanted: whether a checkpoint is asked for whatever the volume.
+        log_suspect: whether the index's log may not be on flash: it is to be discarded and the journal replayed.
+        distrusted_count: how often that happened since a copy succeeded.
         cache_bytes: memory that index pages took when last measured.
         done_count: completed checkpoints since the start.
         failed_count: copies that did not complete since the start.
@@ -37,13 +40,18 @@ class Checkpointer:
         self._journal = journal
         self._workers = workers
         self._nursery = nursery
-        # Half of the journal: the other half takes what arrives while the copy runs.
-        half_bytes = config.journal_segments * journal.segment_bytes // 2
-        self._journal_limit_bytes = min(config.checkpoint_journal_mib * MIB, half_bytes)
+        # What may still come before the gate closes must find room: else the copy could not make any.
+        all_bytes = config.journal_segments * journal.segment_bytes
+        coming_bytes = MAX_UNDURABLE_BYTES + MAX_CHANGE_BYTES + config.journal_segments * MAX_CHANGE_FRAME_BYTES
+        room_bytes = max(all_bytes - coming_bytes, all_bytes // 4)
+        self._journal_limit_bytes = min(config.checkpoint_journal_mib * MIB, room_bytes)
         self._cache_limit_bytes = config.checkpoint_cache_mib * MIB
         self.cache_bytes = 0
         self._copied: trio.Event | None = None
+        self._half_copied = False
         self.wanted = False
+        self.log_suspect = False
+        self.distrusted_count = 0
         self.done_count = 0
         self.failed_count = 0
 
@@ -76,14 +84,22 @@ class Checkpointer:
         """Commit the index as it is at `position` and start the copy; the caller keeps the gate closed.
 
         Raises:
-            apsw.Error: the index could not be committed.
+            StorageError: the last copy stopped half-way, and so did another attempt: its log must stay as it is.
         """
         await self.wait_copied()
-        await self._workers.run(self._index.commit, position, self._journal.sequence)
+        if self._half_copied:
+            await self._copy()
+            if self._half_copied:
+                raise StorageError("the index cannot be copied back")
+        try:
+            await self._workers.run(self._index.commit, position, self._journal.sequence)
+        except (apsw.Error, OSError) as error:
+            self._distrust_log(error)
+            return
         self._journal.mark()
         self.wanted = False
         self.cache_bytes = 0
-        if self._index.vfs is None:
+        if self._index.copies_alone:
             self._copied = trio.Event()
             self._nursery.start_soon(self._copy)
         else:
@@ -96,10 +112,17 @@ class Checkpointer:
             NoFreeSegmentError: copying did not help.
         """
         await self.wait_copied()
-        if not self._journal.segments_free:
+        if not self._journal.segments_free and not self.log_suspect:
             await self._copy()
         if not self._journal.segments_free:
             raise NoFreeSegmentError("the journal is full and the index could not be copied")
+
+    async def finish(self, *, healthy: bool) -> None:
+        """After the last checkpoint: wait for the copy and leave no log behind."""
+        await self.wait_copied()
+        await self._workers.run(self._index.roll_back)
+        if healthy and not self._half_copied and not self.log_suspect:
+            await self._workers.run(self._index.empty_log)
 
     async def _copy(self) -> None:
         copied = self._copied = trio.Event() if self._copied is None else self._copied
@@ -111,14 +134,25 @@ class Checkpointer:
 
     def _copy_and_release(self) -> None:
         sequence = self._index.sequence
-        try:
-            complete = self._index.copy_back()
-            if complete:
-                self._journal.release(sequence)
-        except (apsw.Error, OSError, StorageError) as error:
-            complete = False
-            log.warning("store.copy_failed", error=type(error).__name__)
-        if complete:
-            self.done_count += 1
-        else:
-            self.failed_count += 1
+        # A second attempt writes every page again: what the first one's failed sync lost is not taken for written.
+        for _attempt in range(2):
+            try:
+                self._half_copied = not self._index.copy_back()
+                if not self._half_copied:
+                    self._journal.release(sequence)
+                    self.done_count += 1
+                    self.distrusted_count = 0
+                    return
+            except LogNotSyncedError as error:
+                self._distrust_log(error)
+                return
+            except (apsw.Error, OSError, StorageError) as error:
+                self._half_copied = True
+                log.warning("store.copy_failed", error=type(error).__name__)
+        self.failed_count += 1
+
+    def _distrust_log(self, error: Exception) -> None:
+        self.log_suspect = True
+        self.distrusted_count += 1
+        self.failed_count += 1
+        log.warning("store.index_log_distrusted", error=type(error).__name__)

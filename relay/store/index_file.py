@@ -10,11 +10,19 @@ from typing import Any
 
 import apsw
 
-from relay.base.errors import DamagedError, WrongKeyError
+from relay.base.errors import DamagedError, StorageError
+from relay.store.files import FileLayer
 from relay.store.tables import Operation, Tables, Value, layout_digest, number_operations
 
 _FRAME_BYTES = 4096 + 24
 _CACHE_KIB = 4096
+
+
+class LogNotSyncedError(StorageError):
+    """The write-ahead log may not be on flash, now or ever: it is to be thrown away and written again."""
+
+    code = "storage.index_log"
+
 
 Rows = list[tuple[Any, ...]]
 
@@ -23,54 +31,70 @@ class IndexFile:
     """The connection that steps use, and the one that copies the write-ahead log back.
 
     Attributes:
-        vfs: the SQLite file system in use, None for the system's own.
         log_bytes: the size of the write-ahead log after the last commit.
         position: the last change whose effect the committed index holds.
         sequence: the journal commit that change was in.
     """
 
-    def __init__(self, path: Path, key: bytes, tables: Sequence[Tables], vfs: str | None) -> None:
-        self._path = str(path)
+    def __init__(self, path: Path, key: bytes, tables: Sequence[Tables], files: FileLayer) -> None:
+        self._path = path
+        self._log_path = path.with_name(f"{path.name}-wal")
         self._key = key
         self._tables = tables
-        self.vfs = vfs
+        self._files = files
         self.operations = number_operations(tables)
         self.log_bytes = 0
         self.position = 0
         self.sequence = 0
-        self._connection: apsw.Connection = self._connect()
+        self._main: apsw.Connection | None = None
         self._copier: apsw.Connection | None = None
 
+    @property
+    def copies_alone(self) -> bool:
+        """Return whether the log is copied by a connection of its own, beside running steps."""
+        # A file system written in Python has no shared memory: one connection holds the file and does all.
+        return self._files.vfs is None
+
     def open(self) -> None:
-        """Set the connection up and make the tables.
+        """Set the connections up and make the tables.
 
         Raises:
-            WrongKeyError: the file does not open with this key.
-            DamagedError: a setting that safety rests on was refused.
+            DamagedError: the file is garbled or sealed with another key, or a setting that safety rests on was refused.
         """
-        connection = self._connection
-        if self.vfs is not None:
-            # A file system written in Python has no shared memory: one connection holds the file and does all.
-            _set(connection, "locking_mode", "exclusive", "exclusive")
+        connection = self._main = self._connect()
         try:
+            if not self.copies_alone:
+                _set(connection, "locking_mode", "exclusive", "exclusive")
             _set(connection, "journal_mode", "wal", "wal")
-        except apsw.NotADBError:
-            raise WrongKeyError("the index does not open with this key") from None
-        _set(connection, "synchronous", "normal", 1)
-        _set(connection, "cache_spill", "off", 0)
-        _set(connection, "temp_store", "memory", 2)
-        _set(connection, "wal_autocheckpoint", 0, 0)
-        _set(connection, "cache_size", -_CACHE_KIB, -_CACHE_KIB)
-        # Freed cells need no zeros: every page is encrypted.
-        _set(connection, "secure_delete", "off", 0)
-        connection.set_wal_hook(self._note_log)
-        self._make_tables()
-        ((self.position, self.sequence),) = self.rows("SELECT position, sequence FROM applied")
-        if self.vfs is None:
+            _set(connection, "synchronous", "normal", 1)
+            _set(connection, "cache_spill", "off", 0)
+            _set(connection, "temp_store", "memory", 2)
+            _set(connection, "wal_autocheckpoint", 0, 0)
+            _set(connection, "cache_size", -_CACHE_KIB, -_CACHE_KIB)
+            # Freed cells need no zeros: every page is encrypted.
+            _set(connection, "secure_delete", "off", 0)
+            connection.set_wal_hook(self._note_log)
+            self._make_tables()
+            ((self.position, self.sequence),) = self.rows("SELECT position, sequence FROM applied")
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            raise DamagedError(f"{self._path} is damaged or was sealed with another key: {error}") from None
+        if self.copies_alone:
             self._copier = self._connect()
             _set(self._copier, "synchronous", "full", 2)
             _set(self._copier, "wal_autocheckpoint", 0, 0)
             _set(self._copier, "cache_size", 8, 8)
+
+    def discard_log(self) -> None:
+        """Go back to the last complete copy: throw the write-ahead log away and open again.
+
+        Only while the database file is what the last complete copy left: a copy that stopped half-way needs its log.
+        """
+        self.close()
+        self._files.remove(self._log_path)
+        self._files.remove(self._path.with_name(f"{self._path.name}-shm"))
+        self._files.sync_folder(self._path.parent)
+        self.log_bytes = 0
+        self.open()
 
     def rows(self, sql: str, params: Sequence[Value] = ()) -> Rows:
         """Return every row of a query."""
@@ -122,28 +146,59 @@ class IndexFile:
             self._connection.execute("ROLLBACK")
 
     def copy_back(self) -> bool:
-        """Copy the write-ahead log into the database and sync both; return whether every frame was copied."""
+        """Copy the write-ahead log into the database and sync both; return whether every frame was copied.
+
+        Raises:
+            LogNotSyncedError: the log may not be on flash; nothing was copied.
+            apsw.Error, OSError: copying stopped half-way; the log is on flash and the copy can be made again.
+        """
+        self._sync_log()
         copier = self._copier or self._connection
         in_log, copied = copier.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         return in_log == copied
+
+    def empty_log(self) -> None:
+        """After a complete copy, with no transaction open: leave no log to read at the next start."""
+        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def cache_bytes(self) -> int:
         """Return the memory that pages take."""
         return self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0]
 
     def close(self) -> None:
-        """Close both connections."""
-        if self._copier is not None:
-            self._copier.close()
-        self.roll_back()
-        self._connection.close()
+        """Close the connections; what was not committed is gone."""
+        for connection in (self._copier, self._main):
+            if connection is not None:
+                # SQLite would copy the log by itself, not knowing whether it can be trusted.
+                connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+                connection.close()
+        self._copier = self._main = None
+
+    @property
+    def _connection(self) -> apsw.Connection:
+        if self._main is None:
+            raise StorageError("the index is closed")
+        return self._main
 
     def _connect(self) -> apsw.Connection:
-        vfs = None if self.vfs is None else f"multipleciphers-{self.vfs}"
-        connection = apsw.Connection(self._path, vfs=vfs)
+        vfs = None if self._files.vfs is None else f"multipleciphers-{self._files.vfs}"
+        connection = apsw.Connection(str(self._path), vfs=vfs)
         _set(connection, "cipher", "chacha20", "chacha20")
         connection.pragma("key", f"raw:{self._key.hex()}")
         return connection
+
+    def _sync_log(self) -> None:
+        # SQLite syncs the log too, but its error would not say whether the database was already touched.
+        if not self._files.exists(self._log_path):
+            return
+        try:
+            log_file = self._files.open(self._log_path)
+            try:
+                log_file.sync()
+            finally:
+                log_file.close()
+        except OSError as error:
+            raise LogNotSyncedError(f"the index's log could not be synced: {error}") from None
 
     def _note_log(self, _connection: apsw.Connection, _name: str, frames: int) -> int:
         self.log_bytes = frames * _FRAME_BYTES

@@ -61,6 +61,11 @@ class Journal:
         return self._segments.count - self._segments.free_count, self._segments.count
 
     @property
+    def released(self) -> int:
+        """Return the commit up to which the index was durable when segments were last given back."""
+        return self._segments.root.released
+
+    @property
     def segments_free(self) -> int:
         """Return how many segments can be taken."""
         return self._segments.free_count

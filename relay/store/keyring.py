@@ -165,7 +165,7 @@ def open_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FILES
     key = _wrapping_key(source.root_key(parameters), salt)
     try:
         opened = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(sealed, _bound(salt, parameters), nonce, key)
-    except CryptoError:
+    except (CryptoError, ValueError, TypeError):
         raise WrongKeyError(f"{folder} does not open with this key; nothing was changed") from None
     return Keyring(*(opened[start : start + _KEY_BYTES] for start in range(0, len(opened), _KEY_BYTES)))
 

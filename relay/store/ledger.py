@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import trio
 
 from relay.base.config import StoreConfig
-from relay.base.errors import DamagedError, RelayError
+from relay.base.errors import RelayError
 from relay.base.log import get_logger
 from relay.store.checkpoint import Checkpointer
 from relay.store.committer import Committer
@@ -25,7 +25,7 @@ from relay.store.index_file import IndexFile
 from relay.store.journal import Journal
 from relay.store.keyring import Keyring
 from relay.store.names import Names
-from relay.store.replay import replay
+from relay.store.replay import recover
 from relay.store.segments import SEGMENT_BYTES
 from relay.store.step_queue import Request, StepQueue
 from relay.store.tables import STORE_TABLES, Tables
@@ -34,9 +34,6 @@ from relay.store.workers import ThreadWorkers, Workers
 
 __all__ = ["Change", "Index", "Ledger", "LedgerStatus", "Watch", "open_ledger"]
 
-# A start numbers its changes this far beyond the last start's, so that a number once shown never means another change:
-# lazy changes may be shown and then lost.
-_POSITION_GAP = 4096
 _STOP_DEADLINE_S = 8.0
 
 P = ParamSpec("P")
@@ -115,11 +112,14 @@ class Ledger:
 
     async def stop(self) -> None:
         """Finish what waits and leave an index that needs no replay."""
-        await self._queue.stop()
-        if self.healthy and self._journal.written_bytes:
-            await self._queue.checkpoint()
-        await self._checkpointer.wait_copied()
-        self._tasks.cancel()
+        try:
+            await self._queue.stop()
+            await self._committer.drain()
+            if self.healthy and self._journal.written_bytes:
+                await self._queue.checkpoint()
+            await self._checkpointer.finish(healthy=self.healthy)
+        finally:
+            self._tasks.cancel()
 
     async def run(self, step: Callable[Concatenate[Change, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `step(change, *args)`, all or nothing; return its result once flash holds all it saw and wrote.
@@ -257,9 +257,9 @@ async def open_ledger(
             segments=config.journal_segments,
             segment_bytes=segment_bytes,
         )
-        index = IndexFile(folder / "index.db", keys.index_key, (STORE_TABLES, *tables), files.vfs)
+        index = IndexFile(folder / "index.db", keys.index_key, (STORE_TABLES, *tables), files)
         try:
-            position, replayed = await workers.run(_recover, journal, index)
+            position, replayed = await workers.run(recover, journal, index)
             async with trio.open_nursery() as nursery:
                 ledger = Ledger(journal, index, workers, config, nursery, position=position)
                 ledger.start(replayed=replayed)
@@ -272,14 +272,3 @@ async def open_ledger(
         finally:
             index.close()
             journal.close()
-
-
-def _recover(journal: Journal, index: IndexFile) -> tuple[int, bool]:
-    made = journal.open()
-    index.open()
-    if made and index.position:
-        raise DamagedError("there is an index and no journal")
-    begun = index.sequence
-    position = replay(index, journal)
-    position = journal.start(sequence=index.sequence, position=position, gap=_POSITION_GAP)
-    return position, journal.sequence > begun

@@ -7,6 +7,32 @@ from relay.store.index_file import IndexFile
 from relay.store.journal import Journal
 from relay.store.packing import unpack_all
 
+# A start numbers its changes this far beyond the last start's, so that a number once shown never means another change:
+# lazy changes may be shown and then lost.
+_POSITION_GAP = 4096
+
+
+def recover(journal: Journal, index: IndexFile) -> tuple[int, bool]:
+    """Open both, bring the index up to the journal and begin a new start.
+
+    Returns the number the changes of this start follow, and whether anything was replayed.
+
+    Raises:
+        WrongKeyError: the index was sealed with another key.
+        DamagedError: journal or index are not what was once durable; the message says where.
+    """
+    made = journal.open()
+    index.open()
+    if made and index.position:
+        raise DamagedError("there is an index and no journal")
+    if index.sequence < journal.released:
+        # A cut while new frames were appended can garble the end of what the log held before, which is long copied.
+        index.discard_log()
+    committed = index.sequence
+    position = replay(index, journal)
+    position = journal.start(sequence=committed, position=position, gap=_POSITION_GAP)
+    return position, journal.sequence > committed
+
 
 def replay(index: IndexFile, journal: Journal, *, up_to: int | None = None) -> int:
     """Apply the commits after the committed index, `up_to` included; return the position of the last change.

@@ -9,6 +9,7 @@ import apsw
 import trio
 
 from relay.base.errors import RelayError, StorageError
+from relay.base.limits import MAX_UNDURABLE_BYTES
 from relay.base.log import get_logger
 from relay.store.checkpoint import Checkpointer
 from relay.store.committer import Committer, PendingChange
@@ -108,8 +109,9 @@ class StepQueue:
             await self._tend()
             batch = [self._waiting.popleft() for _ in range(min(_MAX_BATCH, len(self._waiting)))]
             if batch:
-                await self._workers.run(self._run_batch, batch)
-                self._settle(batch)
+                run = await self._workers.run(self._run_batch, batch)
+                self._waiting.extendleft(reversed(batch[run:]))
+                self._settle(batch[:run])
         self._stopped.set()
 
     async def stop(self) -> None:
@@ -124,6 +126,8 @@ class StepQueue:
             await self._checkpointer.wait_copied()
         if self._committer.failure is None and self._checkpointer.due:
             await self.checkpoint()
+        if self._committer.failure is None and self._checkpointer.log_suspect:
+            await self._renew_index()
         if self._committer.failure is not None and not self._rebuilt:
             await self._rebuild()
 
@@ -134,50 +138,69 @@ class StepQueue:
             return
         try:
             await self._checkpointer.commit_index(self.position)
-        except apsw.Error as error:
+        except StorageError as error:
             self._committer.fail(error)
+
+    async def _renew_index(self) -> None:
+        # The journal holds everything since the last complete copy: nothing is lost with the log.
+        await self._committer.drain()
+        if self._committer.failure is None:
+            await self._workers.run(self._return_to_journal)
+            self._checkpointer.wanted = True
+        if self._lost or self._checkpointer.distrusted_count > 1:
+            self._committer.fail(StorageError("the index cannot be written"))
 
     async def _rebuild(self) -> None:
         # What the index shows beyond flash must be seen by nobody: back to the file, then forward along the journal.
         self._rebuilt = True
         await self._committer.wait_stopped()
         log.error("store.intake_stopped", error=type(self._committer.failure).__name__)
+        await self._checkpointer.wait_copied()
+        await self._workers.run(self._return_to_journal)
+        self._committer.drop_pending(self.position)
+
+    def _return_to_journal(self) -> None:
         try:
-            await self._workers.run(self._replay_durable)
+            if self._checkpointer.log_suspect:
+                self._index.discard_log()
+                self._checkpointer.log_suspect = False
+            self._index.roll_back()
+            position = replay(self._index, self._journal, up_to=self._journal.sequence)
+            self.position = self.firm_position = max(position, self._committer.durable_position)
+            self._names.load()
             self._lost = False
         except (apsw.Error, OSError, RelayError) as error:
             self._lost = True
             log.critical("store.index_lost", error=type(error).__name__)
-        self._committer.drop_pending(self.position)
 
-    def _replay_durable(self) -> None:
-        self._index.roll_back()
-        position = replay(self._index, self._journal, up_to=self._journal.sequence)
-        self.position = self.firm_position = max(position, self._committer.durable_position)
-        self._names.load()
-
-    def _run_batch(self, batch: list[Request]) -> None:
+    def _run_batch(self, batch: list[Request]) -> int:
+        count = size_bytes = 0
         for request in batch:
             if not request.cancelled:
-                self._run(request)
+                size_bytes += self._run(request)
+            count += 1
+            if size_bytes > MAX_UNDURABLE_BYTES:
+                break
         self._checkpointer.measure()
+        return count
 
-    def _run(self, request: Request) -> None:
+    def _run(self, request: Request) -> int:
         if self._lost:
             request.error = StorageError("the index is not what flash holds")
-            return
+            return 0
         if not request.writes:
             try:
                 request.value = request.step(Index(self._index, self._names, self.position), *request.args)
             except Exception as error:  # noqa: BLE001 - handed to whoever asked
                 request.error = error
             request.seen = self.firm_position
-            return
+            return 0
+        size_bytes = 0
         change = Change(self._index, self._names, self.position + 1, self._refuse_after_failure)
         try:
             request.value = request.step(change, *request.args)
             if change.begun:
-                self._keep(change)
+                size_bytes = self._keep(change)
             else:
                 self._early += change.topics
         except Exception as error:  # noqa: BLE001 - handed to whoever asked
@@ -185,8 +208,9 @@ class StepQueue:
             if change.begun:
                 self._drop()
         request.seen = self.firm_position
+        return size_bytes
 
-    def _keep(self, change: Change) -> None:
+    def _keep(self, change: Change) -> int:
         packed = change.pack()
         self._index.keep_change()
         change.keep_names()
@@ -196,6 +220,7 @@ class StepQueue:
         self._applied.append(PendingChange(change.position, packed, change.lazy, tuple(change.topics)))
         if change.lazy:
             self._early += change.topics
+        return len(packed)
 
     def _drop(self) -> None:
         if self._index.in_transaction:

@@ -10,7 +10,7 @@ import apsw
 
 from relay.base.errors import StateLockedError
 
-Kind = Literal["write", "sync", "truncate", "rename", "remove", "sync_folder"]
+Kind = Literal["create", "write", "sync", "failed_sync", "truncate", "rename", "remove", "sync_folder"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,7 +28,10 @@ class MemoryFile:
     def __init__(self, files: "MemoryFiles", path: str) -> None:
         self._files = files
         self._path = path
-        self._content = files.contents.setdefault(path, bytearray())
+        if path not in files.contents:
+            files.contents[path] = bytearray()
+            files.record(Event("create", path))
+        self._content = files.contents[path]
 
     def read(self, size_bytes: int, offset: int) -> bytes:
         return bytes(self._content[offset : offset + size_bytes])
@@ -45,7 +48,11 @@ class MemoryFile:
         self._files.record(Event("truncate", self._path, size_bytes))
 
     def sync(self) -> None:
-        self._files.before("sync", self._path)
+        try:
+            self._files.before("sync", self._path)
+        except OSError:
+            self._files.record(Event("failed_sync", self._path))
+            raise
         self._files.record(Event("sync", self._path))
 
     def size_bytes(self) -> int:
@@ -130,8 +137,11 @@ class MemoryFiles:
 
 
 class _VfsFile:
-    def __init__(self, file: MemoryFile) -> None:
-        self._file = file
+    def __init__(self, files: MemoryFiles, path: Path) -> None:
+        self._fresh_log = path.name.endswith(("-wal", "-journal")) and not files.exists(path)
+        self._files = files
+        self._folder = path.parent
+        self._file = files.open(path, create=True)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - SQLite's names
         return self._file.read(amount, offset)
@@ -144,6 +154,10 @@ class _VfsFile:
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         self._file.sync()
+        if self._fresh_log:
+            # SQLite's unix layer: the first sync of a new log makes its name durable too.
+            self._files.sync_folder(self._folder)
+            self._fresh_log = False
 
     def xFileSize(self) -> int:  # noqa: N802
         return self._file.size_bytes()
@@ -178,7 +192,7 @@ class _MemoryVfs(apsw.VFS):
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> _VfsFile:  # type: ignore[override]  # noqa: N802
         path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
-        return _VfsFile(self._files.open(Path(path), create=True))
+        return _VfsFile(self._files, Path(path))
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
         self._files.remove(Path(filename))
