@@ -4,12 +4,15 @@
 (client-server API, "Common error codes").
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from relay.base.errors import InvalidInputError, MissingParamError
 from relay.base.ids import EventId, RoomId, UserId, parse_event_id, parse_room_id, parse_user_id
+from relay.household.faults import InvalidParamError
 from relay.transport.message import Request
+
+T = TypeVar("T")
 
 
 def required(body: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - a JSON value
@@ -154,24 +157,32 @@ def room_of(request: Request) -> RoomId:
     """Return the path parameter `roomId`.
 
     Raises:
-        InvalidInputError: it is not a room id.
+        InvalidParamError: it is not a room id.
     """
-    return parse_room_id(request.params["roomId"])
+    return _named(parse_room_id, request.params["roomId"])
 
 
 def event_of(request: Request) -> EventId:
     """Return the path parameter `eventId`.
 
     Raises:
-        InvalidInputError: it is not an event id.
+        InvalidParamError: it is not an event id.
     """
-    return parse_event_id(request.params["eventId"])
+    return _named(parse_event_id, request.params["eventId"])
 
 
 def user_of(request: Request) -> UserId:
     """Return the path parameter `userId`.
 
     Raises:
-        InvalidInputError: it is not a user id.
+        InvalidParamError: it is not a user id.
     """
-    return parse_user_id(request.params["userId"])
+    return _named(parse_user_id, request.params["userId"])
+
+
+def _named(parse: Callable[[str], T], text: str) -> T:
+    # What stands in a path is a parameter, not part of a body: M_INVALID_PARAM, not M_BAD_JSON.
+    try:
+        return parse(text)
+    except InvalidInputError as error:
+        raise InvalidParamError(str(error)) from error

@@ -121,16 +121,11 @@ def _checked(sessions: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _parts(sessions: Sessions) -> Iterator[Sessions]:
     """Yield `sessions` in pieces that fit a change, at least one."""
-    part: Sessions = {}
-    size = 0
-    for room, of_room in sessions.items():
-        for name, data in of_room.items():
+    flat = [(room, name, data) for room, of_room in sessions.items() for name, data in of_room.items()]
+    for begin in range(0, max(len(flat), 1), MAX_BACKUP_KEYS_PER_CHANGE):
+        part: Sessions = {}
+        for room, name, data in flat[begin : begin + MAX_BACKUP_KEYS_PER_CHANGE]:
             part.setdefault(room, {})[name] = data
-            size += 1
-            if size == MAX_BACKUP_KEYS_PER_CHANGE:
-                yield part
-                part, size = {}, 0
-    if part or not sessions:
         yield part
 
 

@@ -53,10 +53,8 @@ class _Registration:
 
         async def check_token(given: dict[str, Any]) -> str:
             token = required_text(given, "token")
-            self._limits.spend(request.address, "registration")
-            if not await self._ledger.read(invitations.is_valid, token, now_ms):
+            if not await self._is_valid(request, token):
                 raise ForbiddenError("this invitation is not valid, or not any more")
-            self._limits.forgive(request.address, "registration")
             return token
 
         async def pass_by(_given: dict[str, Any]) -> None:
@@ -82,19 +80,28 @@ class _Registration:
         return _registered(user, device, tokens, now_ms)
 
     async def available(self, request: Request) -> Reply:
-        self._limits.spend(request.address, "registration")
         name = request.argument("username")
         if name is None:
             raise MissingParamError("username is missing")
+        self._limits.spend(request.address, f"registration from {request.address}")
         await self._ledger.read(_refuse_taken, accounts.new_user_id(name, self._server))
+        self._limits.forgive(request.address, f"registration from {request.address}")
         return {"available": True}
 
     async def validity(self, request: Request) -> Reply:
-        self._limits.spend(request.address, "registration")
         token = request.argument("token")
         if token is None:
             raise MissingParamError("token is missing")
-        return {"valid": await self._ledger.read(invitations.is_valid, token, self._clock.wall_ms())}
+        return {"valid": await self._is_valid(request, token)}
+
+    async def _is_valid(self, request: Request, token: str) -> bool:
+        # By address alone: a bucket for all would let one guesser shut the door for everybody.
+        bucket = f"registration from {request.address}"
+        self._limits.spend(request.address, bucket)
+        valid = await self._ledger.read(invitations.is_valid, token, self._clock.wall_ms())
+        if valid:
+            self._limits.forgive(request.address, bucket)
+        return valid
 
     async def _checked(self, body: dict[str, Any]) -> tuple[UserId, str | None]:
         name, password = optional_text(body, "username"), optional_text(body, "password")
