@@ -9,6 +9,7 @@ import os
 import stat
 import termios
 import tty
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -133,7 +134,9 @@ class SerialPort(DescriptorPort):
         termios.tcsetattr(self._descriptor, termios.TCSANOW, attributes)
 
     def close(self) -> None:
-        """Close the port."""
+        """Close the port; what nobody has read is dropped, or the kernel would hold the close up for half a minute."""
+        with suppress(termios.error):
+            termios.tcflush(self._descriptor, termios.TCOFLUSH)
         self._serial.close()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from relay.admin.client import NotRunningError
-from relay.base.errors import Fault, RelayError
+from relay.base.errors import Fault, RelayError, UnreachableError
 from relay.cli.operate import operate
 from relay.cli.provisioning import read_password
 from relay.console import words
@@ -217,9 +217,16 @@ class DoctorError(RelayError):
 def _wait_until_running(state: Path, wait_s: float) -> dict[str, Any]:
     deadline = time.monotonic() + wait_s
     while True:
-        result = operate(state, {"verb": "status"})
-        if result["running"] or time.monotonic() >= deadline:
-            return result
+        last = time.monotonic() >= deadline
+        try:
+            result = operate(state, {"verb": "status"})
+        except UnreachableError:
+            # A box that is just starting or stopping: the next look tells.
+            if last:
+                raise
+        else:
+            if result["running"] or last:
+                return result
         # A box that starts announces itself to nobody in particular: it has to be looked for.
         threading.Event().wait(_LOOK_EVERY_S)
 

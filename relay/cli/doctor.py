@@ -1,4 +1,4 @@
-"""What is wrong with a box that is not running, as its files tell."""
+"""What is wrong with a box, as far as its files and its machine tell."""
 
 import datetime
 import shutil
@@ -13,30 +13,33 @@ from relay.cli import own_ca, reset
 from relay.cli.provisioning import provisioned
 
 _LEAST_FREE_BYTES = 256 * MIB
+_SOON_DAYS = 14
 # A clock before this is a clock that was never set.
 _BUILT = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 
 
-def find(folder: Path) -> list[Finding]:
-    """Return what is wrong, worst first."""
+def find_without_box(folder: Path) -> list[Finding]:
+    """Return why no box answers."""
     if not folder.is_dir():
         return [Finding("fault", f"{folder} does not exist", "set the box up: relay provision, or relay console")]
     if (folder / reset.MARKER).exists():
         return [Finding("fault", "a factory reset was interrupted", "start the box: it completes the reset")]
     if not provisioned(folder):
         return [Finding("fault", "the box has not been set up", "set it up: relay provision, or relay console")]
+    if reset.is_locked(folder):
+        return [Finding("fault", "a process holds the state folder but does not answer", "end it, start the box again")]
+    return [Finding("warning", "the box is not running", "start it: relay up")]
+
+
+def find_in_files(folder: Path) -> list[Finding]:
+    """Return what is wrong with settings, key, certificate, space and clock."""
+    if not provisioned(folder):
+        return []
     try:
         config = load(folder)
     except RelayError as error:
         return [Finding("fault", str(error), "correct relay.toml in the state folder")]
     return [finding for look in _LOOKS for finding in look(folder, config)]
-
-
-def _look_at_the_lock(folder: Path, _config: Config) -> Iterator[Finding]:
-    if reset.is_locked(folder):
-        yield Finding("fault", "a process holds the state folder but does not answer", "end that process, start again")
-    else:
-        yield Finding("warning", "the box is not running", "start it: relay up")
 
 
 def _look_at_the_key(folder: Path, config: Config) -> Iterator[Finding]:
@@ -58,10 +61,25 @@ def _look_at_the_certificate(folder: Path, config: Config) -> Iterator[Finding]:
         if not (folder / name).is_file():
             yield Finding("fault", f"the TLS file {name} is missing", "bring it back, or set tls.cert and tls.key")
             return
+    days = _days_left((folder / cert).read_bytes())
+    if days < _SOON_DAYS:
+        what = f"the certificate ends in {days} days" if days >= 0 else "the certificate has ended"
+        next_step = "renew it where it came from" if config.tls.cert else "restart the box: it signs a new one"
+        yield Finding("warning" if days >= 0 else "fault", what, next_step)
     if not config.tls.cert:
         yield Finding(
             "note", "the box made its own CA", "elsewhere apps and servers refuse it until they trust tls/ca.pem"
         )
+
+
+def _days_left(pem: bytes) -> int:
+    from cryptography import x509
+
+    try:
+        end = x509.load_pem_x509_certificate(pem).not_valid_after_utc
+    except ValueError:
+        return -1
+    return (end - datetime.datetime.now(datetime.UTC)).days
 
 
 def _look_at_the_space(folder: Path, _config: Config) -> Iterator[Finding]:
@@ -72,11 +90,10 @@ def _look_at_the_space(folder: Path, _config: Config) -> Iterator[Finding]:
 
 def _look_at_the_clock(_folder: Path, _config: Config) -> Iterator[Finding]:
     if datetime.datetime.now(datetime.UTC) < _BUILT:
-        yield Finding("fault", "the clock is wrong", "set it at the console: time set 2026-11-23T12:00:00Z")
+        yield Finding("fault", "the clock is wrong", "set it at the console: time set, with the time in UTC")
 
 
 _LOOKS: tuple[Callable[[Path, Config], Iterator[Finding]], ...] = (
-    _look_at_the_lock,
     _look_at_the_key,
     _look_at_the_certificate,
     _look_at_the_space,

@@ -38,6 +38,10 @@ def operate(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
         result = _carry_out_offline(folder, str(verb), request)
     if verb == "invite_create":
         return {**result, **describe_invitation(_present_url(folder), result["token"])}
+    if verb == "doctor":
+        from relay.cli.doctor import find_in_files
+
+        return {"findings": result["findings"] + [dataclasses.asdict(finding) for finding in find_in_files(folder)]}
     return result
 
 
@@ -53,9 +57,9 @@ def _carry_out_offline(folder: Path, verb: str, request: Request) -> dict[str, A
     if verb == "status":
         return offline_status(folder)
     if verb == "doctor":
-        from relay.cli.doctor import find
+        from relay.cli.doctor import find_without_box
 
-        return {"findings": [dataclasses.asdict(finding) for finding in find(folder)]}
+        return {"findings": [dataclasses.asdict(finding) for finding in find_without_box(folder)]}
     if verb in ("restart", "stop"):
         raise NotRunningError("the box is not running")
     import trio

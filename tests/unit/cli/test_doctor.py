@@ -1,0 +1,80 @@
+import datetime
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+import trustme
+
+from relay.base.config import Config
+from relay.base.ids import ServerName
+from relay.cli import doctor
+from relay.cli.own_ca import make_own_ca
+
+NOW = datetime.datetime.now(datetime.UTC)
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Path:
+    (tmp_path / "relay.toml").write_text(Config.parse({"server": {"name": "box.example"}}).render())
+    (tmp_path / "root.key").touch()
+    make_own_ca(tmp_path, ServerName("box.example"), NOW)
+    return tmp_path
+
+
+def found(folder: Path) -> set[tuple[str, str]]:
+    return {(finding.level, finding.what) for finding in doctor.find_in_files(folder)}
+
+
+def test_a_fresh_box_has_notes_only(box: Path) -> None:
+    assert found(box) == {("note", "the key lies beside what it seals"), ("note", "the box made its own CA")}
+
+
+def test_files_that_are_gone_are_faults(box: Path) -> None:
+    (box / "root.key").unlink()
+    (box / "tls" / "key.pem").unlink()
+    assert found(box) == {("fault", "the key file is missing"), ("fault", "the TLS file tls/key.pem is missing")}
+
+
+@pytest.mark.parametrize(("days", "level"), [(5, "warning"), (-5, "fault")])
+def test_a_certificate_near_its_end_is_named(box: Path, days: int, level: str) -> None:
+    ends = NOW + datetime.timedelta(days=days, hours=1)
+    leaf = trustme.CA().issue_cert("box.example", not_before=NOW - datetime.timedelta(days=90), not_after=ends)
+    leaf.cert_chain_pems[0].write_to_path(box / "tls" / "cert.pem")
+    assert any(a_level == level and "certificate" in what for a_level, what in found(box))
+
+
+def test_a_certificate_that_is_none_is_a_fault(box: Path) -> None:
+    (box / "tls" / "cert.pem").write_text("rubbish")
+    assert ("fault", "the certificate has ended") in found(box)
+
+
+def test_a_full_card_is_a_fault(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_LEAST_FREE_BYTES", 1 << 60)
+    assert any(level == "fault" and "MiB are free" in what for level, what in found(box))
+
+
+def test_a_clock_before_the_box_was_built_is_a_fault(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_BUILT", NOW + datetime.timedelta(days=1))
+    assert ("fault", "the clock is wrong") in found(box)
+
+
+def test_a_box_that_holds_its_folder_in_silence_is_named(box: Path) -> None:
+    descriptor = os.open(box, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        (finding,) = doctor.find_without_box(box)
+    finally:
+        os.close(descriptor)
+    assert "does not answer" in finding.what
+
+
+def test_a_reset_cut_short_is_named_before_anything_else(box: Path) -> None:
+    (box / "reset").touch()
+    (finding,) = doctor.find_without_box(box)
+    assert "reset was interrupted" in finding.what
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    (finding,) = doctor.find_without_box(tmp_path / "nowhere")
+    assert "does not exist" in finding.what
