@@ -89,9 +89,6 @@ class Incoming:
 
     async def _receive(self, origin: ServerName, transaction_id: str, pdus: list[Any], units: list[Any]) -> Json:
         digest = _digest(transaction_id)
-        remembered = await self._ledger.read(_recall, origin, digest)
-        if remembered is not None:
-            return remembered
         checked = await self._receiver.prepare(origin, pdus) if pdus else []
         actions, left_out = edus.parse_edus(origin, self._server, units)
         if left_out:

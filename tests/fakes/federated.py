@@ -79,7 +79,8 @@ class FederatedBox:
         self.leaving = Leaving(ledger, clock=clock, **shared)
         self.inboxes = RoomInboxes(ledger, peers=self.peers, keys=self.keys, server=name, clock=clock)
         self.typing = NobodyTypes()
-        self.incoming = Incoming(ledger, PduReceiver(ledger, self.keys, name, clock), self.typing, name, clock)
+        self.receiver = PduReceiver(ledger, self.keys, name, clock)
+        self.incoming = Incoming(ledger, self.receiver, self.typing, name, clock)
         self.outboxes = Outboxes(ledger, MatrixOutlet(self.client, name), clock, name, self.config)
         self.own_keys = OwnKeys(name, key, [], clock)
         self.router: Router = door.build(
@@ -175,5 +176,12 @@ class FederatedTown:
                 if greet:
                     nursery.start_soon(greet_all, ledger, box.outboxes, server)
                 yield box
-                self.network.cut.add(name)
+                await self.cut_off(name)
                 nursery.cancel_scope.cancel()
+
+    async def cut_off(self, name: str) -> None:
+        """Let nobody reach a box; connections that are open end."""
+        self.network.cut.add(name)
+        for stream in self.network.streams:
+            await stream.aclose()
+        self.network.streams.clear()

@@ -1,5 +1,7 @@
 """One authenticated request as the endpoints see it, and the reading of its fields."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +10,23 @@ from relay.base.ids import EventId, RoomId, ServerName, UserId, parse_event_id, 
 from relay.transport.message import Request
 
 Json = dict[str, Any]
+
+
+class InvalidParamError(InvalidInputError):
+    """A parameter, or an event that is meant to be a certain one, is not what it has to be."""
+
+    code = "input.invalid_param"
+
+
+@contextlib.contextmanager
+def parameters() -> Iterator[None]:
+    """Let what is malformed inside the block be answered as a parameter, `M_INVALID_PARAM`, and not as JSON."""
+    try:
+        yield
+    except InvalidInputError as error:
+        if error.code != InvalidInputError.code:
+            raise
+        raise InvalidParamError(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +47,19 @@ class Asking:
         return self.request.params[name]
 
     def room(self) -> RoomId:
-        """Return the path's room id; raises InvalidInputError."""
-        return parse_room_id(self.request.params["roomId"])
+        """Return the path's room id; raises InvalidParamError."""
+        with parameters():
+            return parse_room_id(self.request.params["roomId"])
 
     def event(self) -> EventId:
-        """Return the path's event id; raises InvalidInputError."""
-        return parse_event_id(self.request.params["eventId"])
+        """Return the path's event id; raises InvalidParamError."""
+        with parameters():
+            return parse_event_id(self.request.params["eventId"])
 
     def user(self) -> UserId:
-        """Return the path's user id; raises InvalidInputError."""
-        return parse_user_id(self.request.params["userId"])
+        """Return the path's user id; raises InvalidParamError."""
+        with parameters():
+            return parse_user_id(self.request.params["userId"])
 
     def argument(self, name: str) -> str:
         """Return a query parameter.
@@ -50,17 +72,26 @@ class Asking:
             raise MissingParamError(f"{name} is missing")
         return value
 
+    def event_argument(self) -> EventId:
+        """Return the query's `event_id`.
+
+        Raises:
+            MissingParamError, InvalidParamError: it is not there, or no event id.
+        """
+        with parameters():
+            return parse_event_id(self.argument("event_id"))
+
     def limit(self, most: int, default: int) -> int:
         """Return the query's `limit`, at most `most`.
 
         Raises:
-            InvalidInputError: it is not a number.
+            InvalidParamError: it is not a number.
         """
         text = self.request.argument("limit")
         if text is None:
             return default
         if not text.isascii() or not text.isdigit() or len(text) > 9:
-            raise InvalidInputError("limit is not a number")
+            raise InvalidParamError("limit is not a number")
         return min(int(text), most)
 
     def object(self) -> Json:
@@ -78,9 +109,10 @@ def own_user(text: str, server: ServerName) -> UserId:
     """Return a user id of this box.
 
     Raises:
-        InvalidInputError: it is malformed, or another server's: peers may only ask us about our own.
+        InvalidParamError: it is malformed, or another server's: peers may only ask us about our own.
     """
-    user = parse_user_id(text)
+    with parameters():
+        user = parse_user_id(text)
     if server_of(user) != server:
-        raise InvalidInputError("this user is on another server")
+        raise InvalidParamError("this user is on another server")
     return user

@@ -4,7 +4,7 @@ Source: Matrix S2S v1.19, "Joining Rooms", "Leaving Rooms (Rejecting Invites)", 
 """
 
 from relay.base.errors import InvalidInputError, MissingParamError
-from relay.federation.matrix.asking import Asking
+from relay.federation.matrix.asking import Asking, parameters
 from relay.federation.matrix.origin_rate import OriginRate
 from relay.rooms.matrix.hosting import Hosting, IncompatibleRoomVersionError
 from relay.transport.message import Response
@@ -24,7 +24,9 @@ class Handshakes:
 
     async def send_join(self, asking: Asking) -> Response:
         """PUT v2/send_join: state and auth chain as they were before the join."""
-        answer = await self._hosting.send_join(asking.origin, asking.room(), asking.event(), asking.object())
+        content = asking.object()
+        with parameters():
+            answer = await self._hosting.send_join(asking.origin, asking.room(), asking.event(), content)
         return Response.json(answer)
 
     async def make_leave(self, asking: Asking) -> Response:
@@ -33,7 +35,9 @@ class Handshakes:
 
     async def send_leave(self, asking: Asking) -> Response:
         """PUT v2/send_leave."""
-        await self._hosting.send_leave(asking.origin, asking.room(), asking.event(), asking.object())
+        content = asking.object()
+        with parameters():
+            await self._hosting.send_leave(asking.origin, asking.room(), asking.event(), content)
         return Response.json({})
 
     async def invite_v1(self, asking: Asking) -> Response:
@@ -54,7 +58,8 @@ class Handshakes:
             raise MissingParamError("event or room_version is missing")
         if not isinstance(stripped, list):
             raise InvalidInputError("invite_room_state is not a list")
-        signed = await self._hosting.receive_invite(
-            asking.origin, asking.room(), asking.event(), version=version, pdu=event, stripped=stripped
-        )
+        with parameters():
+            signed = await self._hosting.receive_invite(
+                asking.origin, asking.room(), asking.event(), version=version, pdu=event, stripped=stripped
+            )
         return Response.json({"event": signed})

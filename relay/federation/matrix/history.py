@@ -10,7 +10,7 @@ from relay.base.clock import Clock
 from relay.base.errors import InvalidInputError, MissingParamError
 from relay.base.ids import EventId, ServerName, parse_event_id
 from relay.base.limits import MAX_BACKFILL_EVENTS, MAX_MISSING_EVENTS_ASKED
-from relay.federation.matrix.asking import Asking
+from relay.federation.matrix.asking import Asking, parameters
 from relay.rooms.matrix.answering import Answering
 from relay.transport.message import Response
 
@@ -31,13 +31,11 @@ class History:
 
     async def state(self, asking: Asking) -> Response:
         """GET v1/state: the state before an event, whole."""
-        at = parse_event_id(asking.argument("event_id"))
-        return Response.json(await self._answering.state(asking.origin, asking.room(), at))
+        return Response.json(await self._answering.state(asking.origin, asking.room(), asking.event_argument()))
 
     async def state_ids(self, asking: Asking) -> Response:
         """GET v1/state_ids: the same, ids only."""
-        at = parse_event_id(asking.argument("event_id"))
-        return Response.json(await self._answering.state_ids(asking.origin, asking.room(), at))
+        return Response.json(await self._answering.state_ids(asking.origin, asking.room(), asking.event_argument()))
 
     async def event_auth(self, asking: Asking) -> Response:
         """GET v1/event_auth."""
@@ -50,7 +48,8 @@ class History:
             raise MissingParamError("v is missing")
         if asking.request.argument("limit") is None:
             raise MissingParamError("limit is missing")
-        starts = [parse_event_id(text) for text in named[:MAX_BACKFILL_EVENTS]]
+        with parameters():
+            starts = [parse_event_id(text) for text in named[:MAX_BACKFILL_EVENTS]]
         limit = asking.limit(MAX_BACKFILL_EVENTS, MAX_BACKFILL_EVENTS)
         return self._transaction(await self._answering.backfill(asking.origin, asking.room(), starts, limit))
 

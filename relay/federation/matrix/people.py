@@ -10,7 +10,7 @@ from relay.base.errors import InvalidInputError, NotFoundError, TooLargeError
 from relay.base.ids import DeviceId, RoomAlias, ServerName, UserId, parse_room_alias, server_of
 from relay.base.limits import MAX_KEY_QUERY_USERS
 from relay.delivery.ledger import Change, Index, Ledger
-from relay.federation.matrix.asking import Asking, own_user
+from relay.federation.matrix.asking import Asking, own_user, parameters
 from relay.household import accounts, cross_signing, device_keys, device_lists, key_queries, key_signatures, profile
 from relay.rooms.matrix import aliases, members
 from relay.transport.message import Request, Response
@@ -43,7 +43,8 @@ class People:
 
     async def directory(self, asking: Asking) -> Response:
         """GET v1/query/directory."""
-        alias = parse_room_alias(asking.argument("room_alias"))
+        with parameters():
+            alias = parse_room_alias(asking.argument("room_alias"))
         if server_of(alias) != self._server:
             raise NotFoundError("this alias is another server's")
         return Response.json(await self._ledger.read(_directory, alias))

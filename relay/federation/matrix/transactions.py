@@ -3,10 +3,9 @@
 Source: Matrix S2S v1.19, "Transactions".
 """
 
-from relay.base.errors import InvalidInputError
 from relay.base.limits import MAX_ID_BYTES
 from relay.delivery.incoming import Incoming
-from relay.federation.matrix.asking import Asking
+from relay.federation.matrix.asking import Asking, InvalidParamError
 from relay.transport.message import Response
 
 
@@ -20,7 +19,7 @@ class Transactions:
         """Answer once the transaction is durable; a PDU that fails its checks has an `error` in the answer."""
         transaction_id = asking.param("txnId")
         if not transaction_id or len(transaction_id.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
-            raise InvalidInputError(f"a transaction id has 1 to {MAX_ID_BYTES} bytes")
+            raise InvalidParamError(f"a transaction id has 1 to {MAX_ID_BYTES} bytes")
         content = asking.object()
         reply = await self._incoming.receive(
             asking.origin, transaction_id, content.get("pdus", []), content.get("edus", [])
