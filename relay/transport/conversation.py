@@ -108,12 +108,13 @@ class Conversation:
         self._served = 0
         self._head_since_s: float | None = None
         self._lingers = False
+        self._dropped = False
         self.idle_since_s = trio.current_time()
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being answered."""
-        return not self._exchanges
+        """Whether no request is being answered, and it has not been dropped either."""
+        return not self._exchanges and not self._dropped
 
     async def run(self, *, draining: bool = False) -> None:
         """Converse until either side ends it; raises nothing but `trio.Cancelled`. `draining`: end at once."""
@@ -142,6 +143,7 @@ class Conversation:
 
     def drop(self) -> None:
         """End now."""
+        self._dropped = True
         self._nursery.cancel_scope.cancel()
 
     async def _read(self) -> None:

@@ -169,12 +169,10 @@ class Server:
             log.debug("transport.connection_refused", reason="per_address")
             await trio.aclose_forcefully(stream)
             return
-        if self._count >= self._most_connections:
-            self._make_room()
-            if self._count >= self._most_connections + 1:
-                log.warning("transport.connection_refused", reason="total")
-                await trio.aclose_forcefully(stream)
-                return
+        if self._count >= self._most_connections and not self._make_room():
+            log.warning("transport.connection_refused", reason="total")
+            await trio.aclose_forcefully(stream)
+            return
         self._count += 1
         self._counts[group] = self._counts.get(group, 0) + 1
         try:
@@ -204,11 +202,12 @@ class Server:
             return
         await self.converse(secured, address=address, http2=secured.selected_alpn_protocol() == "h2")
 
-    def _make_room(self) -> None:
-        """End the connection that has been idle longest, if any is."""
+    def _make_room(self) -> bool:
+        """End the connection that has been idle longest; return whether there was one."""
         idle = [conversation for conversation in self._conversations if conversation.idle]
         if idle:
             min(idle, key=lambda conversation: conversation.idle_since_s).drop()
+        return bool(idle)
 
     def _trusts(self, address: str) -> bool:
         return self._behind_proxy and address != "" and ipaddress.ip_address(address).is_loopback

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import trio
-import trustme
 
 from relay.transport.client import HttpClient
 from relay.transport.destination import Destination
@@ -18,18 +17,6 @@ from relay.transport.tls import client_context, server_context
 async def echo(request: Request) -> Response:
     body = await request.body(1_000_000)
     return Response(200, [("X-Target", request.target), ("X-Address", request.address)], body or b"nothing")
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    issued = authority.issue_cert("localhost", "127.0.0.1")
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    for blob in issued.cert_chain_pems:
-        blob.write_to_path(folder / "cert.pem", append=True)
-    return folder
 
 
 def dialer(certificates: Path, *, allow_private: bool = True) -> TcpDialer:
