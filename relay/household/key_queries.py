@@ -10,7 +10,7 @@ import trio
 
 from relay.base.errors import PeerRefusedError, RelayError
 from relay.base.ids import DeviceId, ServerName, UserId, server_of
-from relay.base.limits import CONCURRENT_KEY_QUERIES
+from relay.base.limits import CONCURRENT_KEY_QUERIES, CONCURRENT_QUERIES_PER_SERVER
 from relay.household import cross_signing, device_keys, devices, key_signatures, remote_devices
 from relay.household.peers import PeoplePeers
 from relay.store.ledger import Index, Ledger
@@ -74,13 +74,11 @@ class KeyQueries:
         answer = await self._ledger.read(query_local, ours, asking)
         failures: dict[str, Any] = {}
 
-        async def ask(server: ServerName, users: Wanted) -> None:
-            await self._refresh(server, users)
-            part = await self._ledger.read(remote_devices.query_cached, users, asking)
-            for name, by_user in part.items():
-                answer[name].update(by_user)
-
-        await self._each_server(theirs, timeout_s, failures, ask)
+        await self._each_server(theirs, timeout_s, failures, self._refresh)
+        # Of a server that is silent now, what it said last is better than nothing.
+        asked = {user: chosen for users in theirs.values() for user, chosen in users.items()}
+        for name, by_user in (await self._ledger.read(remote_devices.query_cached, asked, asking)).items():
+            answer[name].update(by_user)
         return {**answer, "failures": failures}
 
     async def claim(self, wanted: Mapping[UserId, Mapping[DeviceId, str]], timeout_s: float) -> dict[str, Any]:
@@ -103,14 +101,36 @@ class KeyQueries:
     async def _refresh(self, server: ServerName, users: Wanted) -> None:
         """Ask `server` about those whose lists are not kept current here, and store its answers."""
         stale = await self._ledger.read(_not_current, tuple(users), self._shares_room)
-        for user in [user for user, tracked in stale if tracked]:
-            found = await self._peers.user_devices(server, user)
-            await self._ledger.run(remote_devices.store_list, user, found)
+        limiter = trio.CapacityLimiter(CONCURRENT_QUERIES_PER_SERVER)
+        failed: list[RelayError] = []
+
+        async def fetch(user: UserId) -> None:
+            async with limiter:
+                try:
+                    await self._fetch_list(server, user)
+                except RelayError as error:
+                    failed.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for user in [user for user, tracked in stale if tracked]:
+                nursery.start_soon(fetch, user)
+        if failed:
+            raise failed[0]
         untracked = {str(user): list[str]() for user, tracked in stale if not tracked}
         if untracked:
             found = await self._peers.query_keys(server, untracked)
             for name in untracked:
                 await self._ledger.run(remote_devices.store_answer, UserId(name), found)
+
+    async def _fetch_list(self, server: ServerName, user: UserId) -> None:
+        try:
+            found = await self._peers.user_devices(server, user)
+        except PeerRefusedError as error:
+            if error.status != 404:
+                raise
+            # Reached, and nobody of this name is there: no devices, and no failure either.
+            found = {}
+        await self._ledger.run(remote_devices.store_list, user, found)
 
     def _split(self, wanted: Mapping[UserId, T]) -> tuple[dict[UserId, T], dict[ServerName, dict[UserId, T]]]:
         ours: dict[UserId, T] = {}

@@ -54,7 +54,8 @@ def apply_update(change: Change, origin: ServerName, content: Mapping[str, Any])
         return
     known = row[0]
     number = change.intern(user)
-    if any(not _is_stream_id(earlier) or earlier > known for earlier in previous):
+    # No earlier update named at all is what a server says that starts, or starts anew, to tell us.
+    if not previous or any(not _is_stream_id(earlier) or earlier > known for earlier in previous):
         change.write(_SET_LIST, number, known, 1)
         return
     if content.get("deleted") is True:
@@ -104,6 +105,7 @@ def store_list(change: Change, user: UserId, answer: Mapping[str, Any]) -> None:
 
 def store_answer(change: Change, user: UserId, answer: Mapping[str, Any]) -> None:
     """Store what `POST /user/keys/query` said of a user whose updates do not reach us: the next query asks again."""
+    mark_stale(change, user)
     found = answer.get("device_keys")
     by_device = found.get(user) if isinstance(found, dict) else None
     listed = {
@@ -151,6 +153,9 @@ def _set_device(change: Change, user: UserId, device: str, name: object, keys: M
     number = change.intern(user)
     shown = name if isinstance(name, str) else None
     stored = orjson.dumps({field: value for field, value in keys.items() if field != "unsigned"})
+    count = change.value("SELECT COUNT(*) FROM remote_devices WHERE user = ? AND device <> ?", number, device)
+    if count >= MAX_REMOTE_DEVICES_PER_USER:
+        return
     before = change.row("SELECT display_name, keys FROM remote_devices WHERE user = ? AND device = ?", number, device)
     if before != (shown, stored):
         change.write(_SET_DEVICE, number, device, shown, stored)

@@ -83,6 +83,23 @@ async def test_a_hanging_server_costs_no_more_than_the_time_given(house: House, 
     assert answer["failures"]["hangs.test"]["status"] == 504
 
 
+async def test_nobody_of_that_name_is_no_failure(house: House) -> None:
+    nobody = UserId("@nobody:far.test")
+    house.sharing.add(nobody)
+    answer = await house.query(CAROL, nobody)
+    assert set(answer["device_keys"]) == {CAROL}
+    assert answer["failures"] == {}
+
+
+async def test_what_a_silent_server_said_last_is_still_told(house: House) -> None:
+    await house.query(CAROL)
+    house.sharing.clear()
+    house.peers.down.add("far.test")
+    answer = await house.query(CAROL)
+    assert set(answer["device_keys"]) == {CAROL}
+    assert set(answer["failures"]) == {"far.test"}
+
+
 async def test_keys_are_claimed_here_and_elsewhere(house: House) -> None:
     curve = "signed_curve25519"
     await house.ledger.run(device_keys.upload, ALICE, PHONE, None, {f"{curve}:A": {"key": "a"}}, {})

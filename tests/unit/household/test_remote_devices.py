@@ -68,6 +68,18 @@ async def test_a_gap_makes_the_list_stale_until_it_is_asked_for(ledger: Ledger) 
     assert not await ledger.read(remote_devices.is_current, CAROL)
 
 
+async def test_a_server_that_starts_anew_to_tell_is_asked_for_the_whole_list(ledger: Ledger) -> None:
+    await ledger.run(remote_devices.store_list, CAROL, listed(PHONE))
+    await ledger.run(remote_devices.apply_update, FAR, update(TABLET, 9, keys=CAROLS.device(TABLET)))
+    assert not await ledger.read(remote_devices.is_current, CAROL)
+
+
+async def test_a_look_at_somebody_out_of_touch_ends_the_trust_in_the_list(ledger: Ledger) -> None:
+    await ledger.run(remote_devices.store_list, CAROL, listed(PHONE))
+    await ledger.run(remote_devices.store_answer, CAROL, {})
+    assert not await ledger.read(remote_devices.is_current, CAROL)
+
+
 async def test_an_update_about_somebody_never_asked_for_is_only_told(ledger: Ledger) -> None:
     await ledger.run(remote_devices.apply_update, FAR, update(PHONE, 1, keys=CAROLS.device(PHONE)))
     await ledger.run(remote_devices.mark_stale, CAROL)
@@ -104,11 +116,14 @@ async def test_a_peer_cannot_give_devices_without_number(ledger: Ledger) -> None
     keys = {name: {"user_id": CAROL, "device_id": name, "keys": {}} for name in names}
     await ledger.run(remote_devices.store_answer, CAROL, {"device_keys": {CAROL: keys}})
     assert len(await _known(ledger)) == MAX_REMOTE_DEVICES_PER_USER
-    for name in names:
-        await ledger.run(remote_devices.store_list, CAROL, {"stream_id": 1, "devices": []})
-        await ledger.run(remote_devices.apply_update, FAR, update(name, 2, 1, keys=keys[name]))
-        break
-    assert len(await _known(ledger)) == 1
+    await ledger.run(
+        remote_devices.store_list,
+        CAROL,
+        {"stream_id": 1, "devices": [{"device_id": name, "keys": keys[name]} for name in names]},
+    )
+    more = keys["D0"] | {"device_id": "one more"}
+    await ledger.run(remote_devices.apply_update, FAR, update("one more", 2, 1, keys=more))
+    assert len(await _known(ledger)) == MAX_REMOTE_DEVICES_PER_USER
 
 
 JSON = st.recursive(
