@@ -160,6 +160,11 @@ def drop_device(change: Change, user: int, device: DeviceId) -> bool:
     return had
 
 
+def drop_claims(change: Change, user: int, device: DeviceId, before: int) -> None:
+    """Forget the names of keys that were claimed before a position."""
+    change.write(_PRUNE_CLAIMED, user, device, before)
+
+
 def _set_keys(change: Change, number: int, user: UserId, device: DeviceId, keys: dict[str, Any]) -> bool:
     if keys.get("user_id") != user or keys.get("device_id") != device:
         raise InvalidParamError("device_keys name another user or device than the access token")
@@ -235,7 +240,7 @@ def _prune_claimed(change: Change, user: int, device: DeviceId) -> None:
         MAX_CLAIMED_KEY_IDS_PER_DEVICE,
     )
     if oldest_kept is not None:
-        change.write(_PRUNE_CLAIMED, user, device, oldest_kept)
+        drop_claims(change, user, device, oldest_kept)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -34,8 +34,7 @@ _SET_DEVICE = Operation(
     " ON CONFLICT (user, device) DO UPDATE SET display_name = excluded.display_name, keys = excluded.keys",
 )
 _DROP_DEVICE = Operation(362, "DELETE FROM remote_devices WHERE user = ? AND device = ?")
-_DROP_DEVICES = Operation(363, "DELETE FROM remote_devices WHERE user = ?")
-OPERATIONS = (_SET_LIST, _SET_DEVICE, _DROP_DEVICE, _DROP_DEVICES)
+OPERATIONS = (_SET_LIST, _SET_DEVICE, _DROP_DEVICE)
 
 
 def apply_update(change: Change, origin: ServerName, content: Mapping[str, Any]) -> None:
