@@ -32,6 +32,7 @@ REPLIES: Final[dict[str, tuple[int, str]]] = {
     "keys.invalid_signature": (400, "M_INVALID_SIGNATURE"),
     "login.unknown_type": (400, "M_UNKNOWN"),
     "media.cannot_overwrite": (409, "M_CANNOT_OVERWRITE_MEDIA"),
+    "media.cannot_thumbnail": (400, "M_UNKNOWN"),
     "media.not_yet_uploaded": (504, "M_NOT_YET_UPLOADED"),
     "not_found": (404, "M_NOT_FOUND"),
     "peer.refused": (502, "M_UNKNOWN"),

@@ -1,0 +1,103 @@
+"""Client transaction ids: the same request twice has one effect and one answer.
+
+Client-server API, "Transaction identifiers": scoped to device and path. A row is written in the same change as the
+effect it stands for, and kept for a day.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+
+from relay.base.errors import RelayError
+from relay.base.ids import DeviceId, EventId, RoomId, UserId
+from relay.household.sessions import Session
+from relay.rooms.matrix.stored_event import StoredEvent
+from relay.store.ledger import Change, Index
+from relay.store.tables import Operation, Tables
+
+KEPT_MS = 24 * 3600 * 1000
+# Expiry rides along with every so many changes: no task, and old rows never outnumber new ones for long.
+_EXPIRE_EVERY = 512
+
+_RECORD = Operation(
+    600, "INSERT INTO client_transaction (position, request, event, text, at_ms) VALUES (?, ?, ?, ?, ?)"
+)
+_EXPIRE = Operation(601, "DELETE FROM client_transaction WHERE at_ms < ?", lazy=True)
+
+# The row number is the position of the change, so rows are appended; the one index costs 16 bytes and a row number.
+TABLES = Tables(
+    name="client_transactions",
+    ddl=(
+        "CREATE TABLE IF NOT EXISTS client_transaction ("
+        "position INTEGER PRIMARY KEY, request BLOB NOT NULL, event BLOB, text TEXT NOT NULL, at_ms INTEGER NOT NULL)",
+        "CREATE UNIQUE INDEX IF NOT EXISTS client_transaction_request ON client_transaction (request)",
+    ),
+    operations=(_RECORD, _EXPIRE),
+)
+
+
+class AlreadySentError(RelayError):
+    """Another request with this transaction id was first; raised inside a step so that the step leaves nothing.
+
+    Attributes:
+        event_id: what the first one was answered with; None where the endpoint answers nothing.
+    """
+
+    code = "transaction.repeated"
+
+    def __init__(self, event_id: EventId | None) -> None:
+        super().__init__("this transaction id was used before")
+        self.event_id = event_id
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTransaction:
+    """What makes two requests the same: the device, what was asked (room and event type, say), and the app's id."""
+
+    user: UserId
+    device: DeviceId
+    path: str
+    transaction_id: str
+
+    def digest(self) -> bytes:
+        """Return 16 bytes that stand for all of it."""
+        parts = (self.user, self.device, self.path, self.transaction_id)
+        return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def refuse_repeated(index: Index, transaction: ClientTransaction) -> None:
+    """Return if `transaction` is new.
+
+    Raises:
+        AlreadySentError: it is not.
+    """
+    row = index.row("SELECT event FROM client_transaction WHERE request = ?", transaction.digest())
+    if row is not None:
+        raise AlreadySentError(None if row[0] is None else _event_id(row[0]))
+
+
+def record(change: Change, transaction: ClientTransaction, event_id: EventId | None, now_ms: int) -> None:
+    """Note in `change` that `transaction`, which is new, made `event_id`."""
+    event = None if event_id is None else base64.urlsafe_b64decode(event_id[1:] + "=")
+    change.write(_RECORD, change.position, transaction.digest(), event, transaction.transaction_id, now_ms)
+    if change.position % _EXPIRE_EVERY == 0:
+        change.write(_EXPIRE, now_ms - KEPT_MS)
+
+
+def sending_path(room: RoomId, event_type: str) -> str:
+    """Return the `path` of transactions that send events of a type to a room, redactions included."""
+    return f"send/{room}/{event_type}"
+
+
+def transaction_of(index: Index, session: Session, stored: StoredEvent) -> str | None:
+    """Return the transaction id with which this very device sent `stored`, None if another device did."""
+    row = index.row("SELECT request, event, text FROM client_transaction WHERE position = ?", stored.position)
+    if row is None or row[1] is None or _event_id(row[1]) != stored.event_id:
+        return None
+    path = sending_path(stored.room_id, stored.event.type)
+    text: str = row[2]
+    return text if ClientTransaction(session.user, session.device, path, text).digest() == row[0] else None
+
+
+def _event_id(digest: bytes) -> EventId:
+    return EventId("$" + base64.urlsafe_b64encode(digest).decode("ascii").rstrip("="))
