@@ -55,13 +55,25 @@ class Checkpointer:
         self.done_count = 0
         self.failed_count = 0
 
+    def start(self, *, replayed: bool) -> None:
+        """Begin to copy the log a start found: until that is done nothing may be appended to it.
+
+        A torn write beside its last frame could garble that one too, and a copy that a cut stopped needs them all.
+        """
+        self.wanted = replayed
+        if self._index.log_bytes and self._index.copies_alone:
+            self._half_copied = True
+            self._begin_copy()
+
     def measure(self) -> None:
         """Read how much memory the pages take; called where the index is owned."""
         self.cache_bytes = self._index.cache_bytes()
 
     @property
     def due(self) -> bool:
-        """Return whether enough has piled up, or a failed sync asks for it."""
+        """Return whether enough has piled up, or a failed sync asks for it, and no copy is in the way."""
+        if self._copied is not None:
+            return False
         written = self._journal.written_bytes
         full = written >= self._journal_limit_bytes or self.cache_bytes >= self._cache_limit_bytes
         return self.wanted or (full and written > 0) or self._journal.troubled
@@ -100,8 +112,7 @@ class Checkpointer:
         self.wanted = False
         self.cache_bytes = 0
         if self._index.copies_alone:
-            self._copied = trio.Event()
-            self._nursery.start_soon(self._copy)
+            self._begin_copy()
         else:
             await self._copy()
 
@@ -123,6 +134,10 @@ class Checkpointer:
         await self._workers.run(self._index.roll_back)
         if healthy and not self._half_copied and not self.log_suspect:
             await self._workers.run(self._index.empty_log)
+
+    def _begin_copy(self) -> None:
+        self._copied = trio.Event()
+        self._nursery.start_soon(self._copy)
 
     async def _copy(self) -> None:
         copied = self._copied = trio.Event() if self._copied is None else self._copied

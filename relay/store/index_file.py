@@ -31,7 +31,7 @@ class IndexFile:
     """The connection that steps use, and the one that copies the write-ahead log back.
 
     Attributes:
-        log_bytes: the size of the write-ahead log after the last commit.
+        log_bytes: the size of the write-ahead log after the last commit, or as a start found it.
         position: the last change whose effect the committed index holds.
         sequence: the journal commit that change was in.
     """
@@ -61,6 +61,10 @@ class IndexFile:
         Raises:
             DamagedError: the file is garbled or sealed with another key, or a setting that safety rests on was refused.
         """
+        if self._files.exists(self._log_path):
+            log_file = self._files.open(self._log_path)
+            self.log_bytes = log_file.size_bytes()
+            log_file.close()
         connection = self._main = self._connect()
         try:
             if not self.copies_alone:

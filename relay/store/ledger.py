@@ -106,7 +106,7 @@ class Ledger:
 
     def start(self, *, replayed: bool) -> None:
         """Begin to run steps; after a replay the index is made durable first."""
-        self._checkpointer.wanted = replayed
+        self._checkpointer.start(replayed=replayed)
         self._nursery.start_soon(self._run_tasks)
         self._queue.wake()
 

@@ -28,6 +28,9 @@ def recover(journal: Journal, index: IndexFile) -> tuple[int, bool]:
     if index.sequence < journal.released:
         # A cut while new frames were appended can garble the end of what the log held before, which is long copied.
         index.discard_log()
+    if index.log_bytes and not index.copies_alone:
+        # As the checkpointer does beside running steps: nothing is appended to a log that the database still needs.
+        index.copy_back()
     committed = index.sequence
     position = replay(index, journal)
     position = journal.start(sequence=committed, position=position, gap=_POSITION_GAP)
