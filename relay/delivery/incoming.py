@@ -5,7 +5,7 @@ Source: Matrix S2S v1.19, "Transactions", "Checks performed on receipt of a PDU"
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 import trio
@@ -22,8 +22,9 @@ from relay.base.limits import (
 from relay.base.log import get_logger, tag
 from relay.delivery import edus
 from relay.household import remote_devices, to_device
-from relay.rooms.matrix import members, server_acl
+from relay.rooms.matrix import members, receipts, server_acl
 from relay.rooms.matrix.receiving import PduReceiver
+from relay.rooms.matrix.typing import Typing
 from relay.store.ledger import Change, Index, Ledger
 from relay.store.tables import Operation, Tables
 
@@ -45,13 +46,6 @@ TABLES = Tables(
     ),
     operations=(_REMEMBER, _FORGET),
 )
-
-
-class Typing(Protocol):
-    """Who types where."""
-
-    def set(self, room: RoomId, user: UserId, until_s: float | None) -> None:
-        """Note that `user` types until `until_s`, or no longer."""
 
 
 class Incoming:
@@ -169,6 +163,9 @@ def _apply(change: Change, origin: ServerName, action: edus.Action) -> None:
         case edus.SigningKeyUpdate(user, content):
             remote_devices.apply_signing_key_update(change, origin, content)
             _wake_sharing(change, user)
+        case edus.Receipt(room, user, event_id, thread_id, ts_ms):
+            if _may_speak(change, origin, room, user):
+                receipts.set_receipt(change, room, user, "m.read", event_id, thread_id, ts_ms)
         case _:
             pass
 

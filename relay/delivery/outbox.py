@@ -70,6 +70,7 @@ class Outboxes:
         self._lanes: dict[ServerName, Lane] = {}
         # Who has everything up to `_dispatched`: those need no look into the ledger before the next event.
         self._level: set[ServerName] = set()
+        self._met: set[ServerName] = set()
         self._dispatched = 0
         self._unsaved = 0
         self._counter = 0
@@ -103,7 +104,12 @@ class Outboxes:
             self._lane(server).put_volatile(key, edu)
 
     async def greet(self, server: ServerName) -> None:
-        """Let `server` hear from us now, with what waits for it or with nothing; return after the first attempt."""
+        """Let `server` hear from us once in this run, with what waits for it or with nothing.
+
+        Returns after the first attempt; a server that has heard from us already is left in peace.
+        """
+        if server in self._met:
+            return
         lane = self._lane(server)
         lane.greeting = True
         await lane.attempted.wait()
@@ -221,6 +227,7 @@ class Outboxes:
         lane.failures = lane.refusals = lane.hopes = 0
         lane.failing_since_ms = None
         lane.greeting = False
+        self._met.add(lane.server)
         lane.attempted.set()
         refused = sum(1 for result in _results(reply) if "error" in result)
         if refused:

@@ -32,6 +32,7 @@ from relay.rooms.matrix.leaving import Leaving
 from relay.rooms.matrix.receiving import PduReceiver
 from relay.rooms.matrix.server_keys import ServerKeys
 from relay.rooms.matrix.tables import TABLES as ROOM_TABLES
+from relay.rooms.matrix.typing import Typing
 from relay.rooms.matrix.writer import InitialEvent, RoomPlan, RoomWriter
 from relay.store.ledger import Change, Index, Ledger
 from relay.transport.destination import Destination
@@ -42,10 +43,6 @@ from tests.fakes.network import MemoryNetwork, destination
 
 ALL_TABLES = (ROOM_TABLES, tables.TABLES, outbox_tables.TABLES, incoming.TABLES)
 FAST = DeliveryConfig(retry_first_s=0.05, retry_most_s=0.4)
-
-
-class NobodyTypes:
-    def set(self, room: RoomId, user: UserId, until_s: float | None) -> None: ...
 
 
 class Places:
@@ -78,7 +75,7 @@ class FederatedBox:
         self.inviting = Inviting(ledger, keys=self.keys, clock=clock, **shared)
         self.leaving = Leaving(ledger, clock=clock, **shared)
         self.inboxes = RoomInboxes(ledger, peers=self.peers, keys=self.keys, server=name, clock=clock)
-        self.typing = NobodyTypes()
+        self.typing = Typing(ledger)
         self.receiver = PduReceiver(ledger, self.keys, name, clock)
         self.incoming = Incoming(ledger, self.receiver, self.typing, name, clock)
         self.outboxes = Outboxes(ledger, MatrixOutlet(self.client, name), clock, name, self.config)
@@ -171,6 +168,7 @@ class FederatedTown:
             async with trio.open_nursery() as nursery:
                 await nursery.start(box.outboxes.run)
                 await nursery.start(box.inboxes.run)
+                await nursery.start(box.typing.run)
                 self.network.serve(name, 8448, box.router.answer)
                 self.network.cut.discard(name)
                 if greet:

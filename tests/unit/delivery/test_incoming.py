@@ -10,7 +10,7 @@ from relay.base.ids import RoomId, ServerName, UserId
 from relay.base.limits import MAX_CHANGE_TO_DEVICE, MAX_TRANSACTION_EDUS, MAX_TRANSACTION_PDUS, TRANSACTION_MEMORY_S
 from relay.delivery.incoming import Incoming
 from relay.household import device_lists
-from relay.rooms.matrix import departures
+from relay.rooms.matrix import departures, receipts
 from relay.store.ledger import Change
 from tests.fakes.clock import FakeClock
 from tests.fakes.federated import FederatedBox, FederatedTown
@@ -169,3 +169,48 @@ async def test_a_message_for_nobody_here_changes_nothing() -> None:
         await ada.ledger.run(messages)
         await ada.incoming.receive(bob.name, "t2", [], [to_device(2, "*")])
         assert len(await ada.inbox_of(alice)) == 1
+
+
+def typing(user: str, room: str, *, on: bool = True) -> dict[str, Any]:
+    return {"edu_type": "m.typing", "content": {"room_id": room, "user_id": user, "typing": on}}
+
+
+def receipt(user: str, room: str, event_id: str) -> dict[str, Any]:
+    return {
+        "edu_type": "m.receipt",
+        "content": {room: {"m.read": {user: {"event_ids": [event_id], "data": {"ts": 5}}}}},
+    }
+
+
+async def test_who_types_and_how_far_they_read_is_shown_for_members_only() -> None:
+    async with two_boxes() as (ada, bob):
+        room, alice, bert = await shared_room(ada, bob)
+        event_id = await ada.say(room, alice, "read me")
+        stranger = "@nobody:bob.example"
+        units = [
+            typing(bert, room),
+            typing(stranger, room),
+            receipt(bert, room, event_id),
+            receipt(stranger, room, event_id),
+        ]
+        await ada.incoming.receive(bob.name, "t1", [], units)
+        assert ada.typing.users(room) == [bert]
+        content = await ada.ledger.read(receipts.receipts_since, room, 0, alice)
+        assert content == {event_id: {"m.read": {bert: {"ts": 5}}}}
+        await ada.incoming.receive(bob.name, "t2", [], [typing(bert, room, on=False)])
+        assert ada.typing.users(room) == []
+
+
+async def test_a_server_that_is_shut_out_is_not_heard() -> None:
+    async with two_boxes() as (ada, bob):
+        room, alice, bert = await shared_room(ada, bob)
+        pdu = await message_of(bob, room, bert, "let me in")
+        event_id = await ada.say(room, alice, "bye")
+        acl = {"allow": ["*"], "deny": ["bob.*"]}
+        await ada.writer.send(room, alice, "m.room.server_acl", acl, state_key="")
+        units = [typing(bert, room), receipt(bert, room, event_id)]
+        reply = await ada.incoming.receive(bob.name, "t1", [pdu], units)
+        assert all("error" in result for result in reply["pdus"].values())
+        assert len(reply["pdus"]) == 1
+        assert ada.typing.users(room) == []
+        assert await ada.ledger.read(receipts.receipts_since, room, 0, alice) == {}
