@@ -7,7 +7,7 @@ state after an event never changes, so neither does the result, and nothing has 
 Source: Matrix S2S v1.19, "Checks performed on receipt of a PDU", "Rejection", "Soft failure".
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from relay.base.errors import ForbiddenError, InvalidInputError
@@ -89,22 +89,24 @@ def decide(
         merges: the merges made so far.
         manner: how it comes in.
     """
-    number = graph.number_of(index, event.event_id)
-    if number is not None and Flags.OUTLIER not in graph.by_number(index, number).flags:
-        return Known(number)
+    known = graph.known(index, event.event_id)
+    if known is not None and Flags.OUTLIER not in known.flags:
+        return Known(known.number)
     prevs, missing = _ancestors(index, event)
-    unknown_auth = tuple(cited for cited in event.auth_events if graph.number_of(index, cited) is None)
+    cited = {cited: graph.event(index, cited) for cited in event.auth_events}
+    unknown_auth = tuple(event_id for event_id, stored in cited.items() if stored is None)
     if unknown_auth or (missing and manner.given is None):
         return Missing(() if manner.given is not None else missing, unknown_auth)
-    before = _Before(None, manner.given) if manner.given is not None else _state_before(index, prevs, merges)
+    before = _Before(None, manner.given) if manner.given is not None else _state_before(prevs, merges)
     if isinstance(before, Unmerged):
         return before
     base = Flags.GAP if missing else Flags.NONE
-    refused = _refusal(index, room, event, before, past=manner.place is not None)
+    cited_events = [stored.event for stored in cited.values() if stored is not None]
+    refused = _refusal(index, room, event, before, cited=cited_events, past=manner.place is not None)
     if refused or manner.place is not None:
         place = None if refused else manner.place
         return Decision(event=event, before=before.group or 0, named=before.named, flags=base | refused, place=place)
-    tips = _remaining_tips(index, room, prevs.values())
+    tips = _remaining_tips(index, room, prevs)
     resolved = _current_after(index, event, before, tips, merges)
     if isinstance(resolved, Unmerged):
         return resolved
@@ -119,8 +121,8 @@ def decide(
     )
 
 
-def _refusal(index: Index, room: RoomRow, event: Event, before: _Before, *, past: bool) -> Flags:
-    if not _is_authorized(index, room, event, before):
+def _refusal(index: Index, room: RoomRow, event: Event, before: _Before, *, cited: list[Event], past: bool) -> Flags:
+    if not _is_authorized(index, room, event, before, cited):
         return Flags.REJECTED
     if past or before.group == room.state:
         return Flags.NONE
@@ -133,28 +135,28 @@ def state_before(index: Index, event: Event, merges: Merges, *, given: NamedStat
     if given is not None:
         return given
     prevs, _ = _ancestors(index, event)
-    before = _state_before(index, prevs, merges)
+    before = _state_before(prevs, merges)
     assert isinstance(before, _Before)
     if before.named is not None:
         return before.named
     return state.name_state(index, state_groups.load(index, before.group or 0))
 
 
-def _ancestors(index: Index, event: Event) -> tuple[dict[EventId, int], tuple[EventId, ...]]:
-    known, missing = dict[EventId, int](), list[EventId]()
+def _ancestors(index: Index, event: Event) -> tuple[dict[EventId, graph.Known], tuple[EventId, ...]]:
+    found, missing = dict[EventId, graph.Known](), list[EventId]()
     for prev in event.prev_events:
-        number = graph.number_of(index, prev)
-        if number is None or state.group_after_number(index, number) is None:
+        known = graph.known(index, prev)
+        if known is None or known.state is None:
             missing.append(prev)
         else:
-            known[prev] = number
-    return known, tuple(missing)
+            found[prev] = known
+    return found, tuple(missing)
 
 
-def _state_before(index: Index, prevs: Mapping[EventId, int], merges: Merges) -> _Before | Unmerged:
+def _state_before(prevs: Mapping[EventId, graph.Known], merges: Merges) -> _Before | Unmerged:
     groups: dict[int, EventId] = {}
-    for event_id, number in sorted(prevs.items()):
-        groups.setdefault(state.group_after_number(index, number) or 0, event_id)
+    for event_id in sorted(prevs):
+        groups.setdefault(prevs[event_id].state or state_groups.EMPTY, event_id)
     if len(groups) < 2:
         return _Before(next(iter(groups), state_groups.EMPTY))
     merge = frozenset(groups.values())
@@ -166,12 +168,10 @@ def _keys(event: Event) -> set[tuple[str, str]]:
     return {*auth_types(event, event.version), CREATE_KEY}
 
 
-def _is_authorized(index: Index, room: RoomRow, event: Event, before: _Before) -> bool:
+def _is_authorized(index: Index, room: RoomRow, event: Event, before: _Before, cited: list[Event]) -> bool:
     if event.type == CREATE:
         # A room has one create event, which is there before any other.
         return graph.number_of(index, event.event_id) == room.creation
-    numbers = graph.numbers_of(index, event.auth_events)
-    cited = graph.events_by_number(index, numbers.values(), room.version.id)
     try:
         check_auth_events(event, cited)
     except (ForbiddenError, InvalidInputError):
@@ -197,17 +197,16 @@ def _passes(event: Event, held: Mapping[tuple[str, str], Event]) -> bool:
     return True
 
 
-def _remaining_tips(index: Index, room: RoomRow, prevs: Iterable[int]) -> tuple[int, ...]:
+def _remaining_tips(index: Index, room: RoomRow, prevs: Mapping[EventId, graph.Known]) -> tuple[int, ...]:
     """The extremities that the event does not reach, also not through rejected and soft-failed events."""
-    reached, waiting = set[int](), list(prevs)
+    reached, waiting = set[int](), list(prevs.values())
     while waiting:
-        number = waiting.pop()
-        if number in reached:
+        known = waiting.pop()
+        if known.number in reached:
             continue
-        reached.add(number)
-        stored = graph.by_number(index, number, room.version.id)
-        if stored.rejected or stored.soft_failed:
-            waiting += graph.numbers_of(index, stored.event.prev_events).values()
+        reached.add(known.number)
+        if known.flags & (Flags.REJECTED | Flags.SOFT_FAILED):
+            waiting += _ancestors(index, graph.by_number(index, known.number).event)[0].values()
     return tuple(tip for tip in room.tips if tip not in reached)
 
 

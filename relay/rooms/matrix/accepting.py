@@ -1,6 +1,6 @@
 """Taking events into a room, with whatever merging of states that needs, one bounded step at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from relay.base.errors import NotFoundError
 from relay.base.ids import EventId, RoomId, ServerName
@@ -13,6 +13,10 @@ from relay.rooms.matrix.stored_event import Flags, StoredEvent
 from relay.store.ledger import Change, Index, Ledger
 
 Also = Callable[[Change], None]
+AlsoOf = Callable[[Change, Event], None]
+
+RUN = 50
+"""Events taken in by one step."""
 
 
 class Acceptor:
@@ -51,6 +55,30 @@ class Acceptor:
             if not isinstance(found, Unmerged):
                 return found
             merges[found.merge] = await self._merge(event, found.merge, merges, manner.given)
+
+    async def accept_run(self, room: RoomId, events: Sequence[tuple[Event, Manner]], also: AlsoOf | None = None) -> int:
+        """Take in as many of the first events as need nothing fetched or merged; return how many, at most `RUN`.
+
+        Raises:
+            NotFoundError: this box does not hold the room.
+        """
+        return await self._ledger.run(self._run_step, room, events[:RUN], also)
+
+    def _run_step(
+        self, change: Change, room: RoomId, events: Sequence[tuple[Event, Manner]], also: AlsoOf | None
+    ) -> int:
+        for taken, (event, manner) in enumerate(events):
+            held = graph.row(change, room)
+            if held is None:
+                raise NotFoundError("this room is not known here")
+            decision = decide(change, held, event, {}, manner)
+            if isinstance(decision, Missing | Unmerged):
+                return taken
+            if isinstance(decision, Decision):
+                commit(change, held, decision, self._server)
+            if also is not None:
+                also(change, event)
+        return len(events)
 
     def _step(
         self,

@@ -3,6 +3,8 @@
 Source: Matrix S2S v1.19, "Backfilling and retrieving missing events".
 """
 
+from dataclasses import replace
+
 import trio
 
 from relay.base.errors import RelayError
@@ -38,7 +40,7 @@ class Backfiller:
         self._locks: dict[RoomId, trio.Lock] = {}
 
     async def fill(self, room: RoomId, gap: EventId, limit: int) -> int:
-        """Fetch up to `limit` events that came before `gap`; return how many are in the timeline now.
+        """Fetch up to `limit` events that came before `gap`; return how many were had.
 
         0 means that nobody who answered within `BACKFILL_TIMEOUT_S` had any.
         """
@@ -67,21 +69,23 @@ class Backfiller:
         assert gap.order is not None
         # Where the places between two stretches of timeline are few, the newest history is what is kept.
         ordered = ordered[-(gap.order - lowest - 1) :] if gap.order - lowest > 1 else []
-        added = 0
-        for at, event in enumerate(ordered):
-            added += await self._put(server, room, event, gap.order - (len(ordered) - at))
+        places = [(event, Manner(place=gap.order - len(ordered) + at)) for at, event in enumerate(ordered)]
+        while places:
+            places = places[await self._acceptor.accept_run(room.room_id, places) :]
+            if places:
+                # This one needs a merge, or something fetched.
+                await self._put(server, room, *places.pop(0))
         await self._ledger.run(_close_gap, gap)
-        return added
+        return len(ordered)
 
-    async def _put(self, server: ServerName, room: RoomRow, event: Event, place: int) -> bool:
-        found = await self._acceptor.accept(room.room_id, event, Manner(place=place))
+    async def _put(self, server: ServerName, room: RoomRow, event: Event, manner: Manner) -> None:
+        found = await self._acceptor.accept(room.room_id, event, manner)
         if isinstance(found, Missing) and found.auth_events:
             await self._fetcher.auth_chain(server, room, event.event_id)
-            found = await self._acceptor.accept(room.room_id, event, Manner(place=place))
+            found = await self._acceptor.accept(room.room_id, event, manner)
         if isinstance(found, Missing) and found.prev_events:
             given = await self._fetcher.state_before(server, room, event.event_id)
-            found = await self._acceptor.accept(room.room_id, event, Manner(place=place, given=given))
-        return not isinstance(found, Missing) and found.order == place
+            await self._acceptor.accept(room.room_id, event, replace(manner, given=given))
 
 
 def _look(

@@ -55,7 +55,7 @@ def commit(change: Change, room: RoomRow, decision: Decision, here: ServerName) 
     if decision.tips is not None:
         advance(change, room, (*decision.tips, number), _current_group(change, room, decision, after), here)
     if Flags.REJECTED not in decision.flags:
-        redactions.settle(change, number)
+        redactions.settle(change, number, event)
     if decision.depart:
         depart(change, room.number, number, event)
     return number
@@ -65,7 +65,8 @@ def put_event(
     change: Change, room: int, event: Event, flags: Flags, *, place: int | None = None, group: int | None = None
 ) -> int:
     """Store an event, or what is newly known of one that is here as an outlier; return its row."""
-    number = graph.number_of(change, event.event_id)
+    # Made just now, of this change's own extremities: nobody has it yet.
+    number = None if flags == Flags.LOCAL else graph.number_of(change, event.event_id)
     if number is not None:
         change.write(PLACE_EVENT, number, place, int(flags), group)
         return number

@@ -45,10 +45,18 @@ def held_room(index: Index, room_id: RoomId) -> RoomRow:
 
 def lay_out(index: Index, room: RoomRow, wanted: Draft) -> dict[str, Any]:
     """Return the unsigned event on top of the room as it is, as a `make_join` answers too."""
+    return _lay_out(index, room, wanted, _cited(index, room, wanted))
+
+
+def _cited(index: Index, room: RoomRow, wanted: Draft) -> dict[tuple[str, str], Event]:
+    """What the event must be judged by; the create event also where it is not cited."""
+    shape = EventShape(wanted.type, wanted.sender, wanted.state_key, wanted.content)
+    return state.current_events(index, room.room_id, sorted({*auth_types(shape, room.version), CREATE_KEY}))
+
+
+def _lay_out(index: Index, room: RoomRow, wanted: Draft, held: Mapping[tuple[str, str], Event]) -> dict[str, Any]:
     newest = sorted(room.tips)[-MAX_PREV_EVENTS:]
     prevs = graph.events_by_number(index, newest, room.version.id)
-    shape = EventShape(wanted.type, wanted.sender, wanted.state_key, wanted.content)
-    cited = state.current_events(index, room.room_id, sorted(auth_types(shape, room.version)))
     return draft(
         room.version,
         room_id=room.room_id,
@@ -58,7 +66,9 @@ def lay_out(index: Index, room: RoomRow, wanted: Draft) -> dict[str, Any]:
         state_key=wanted.state_key,
         redacts=wanted.redacts,
         prev_events=[prev.event_id for prev in prevs],
-        auth_events=[event.event_id for event in cited.values()],
+        auth_events=[
+            event.event_id for key, event in held.items() if key != CREATE_KEY or not room.version.room_id_is_hash
+        ],
         depth=max((prev.depth for prev in prevs), default=0) + 1,
         origin_server_ts=wanted.now_ms,
     )
@@ -81,8 +91,9 @@ def make(index: Index, room: RoomRow, wanted: Draft, server: ServerName, key: Si
         ForbiddenError: the rules of the room refuse it.
         InvalidInputError: it is larger than an event may be, or has no canonical form.
     """
-    event = hash_and_sign(lay_out(index, room, wanted), room.version, server, key)
-    authorize_now(index, room, event)
+    held = _cited(index, room, wanted)
+    event = hash_and_sign(_lay_out(index, room, wanted, held), room.version, server, key)
+    authorize(event, held)
     if wanted.redacts is not None:
         _check_redaction(index, room, wanted.sender, wanted.redacts)
     return event

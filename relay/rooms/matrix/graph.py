@@ -19,6 +19,12 @@ _EVENT = (
 )
 _BY_NUMBER = f"{_EVENT} WHERE e.number = ?"
 _BY_ID = f"{_EVENT} WHERE substr(e.id, 1, 6) = substr(?1, 1, 6) AND e.id = ?1"
+_CURRENT = (
+    "SELECT e.number, e.room, e.place, e.flags, e.redaction, e.id, e.pdu, r.version FROM current_state c"
+    " JOIN events e ON e.number = c.event JOIN rooms r ON r.number = c.room"
+    " WHERE c.room = ? AND c.type = ? AND c.state_key = ?"
+)
+_KNOWN_BY_ID = "SELECT number, flags, state FROM events WHERE substr(id, 1, 6) = substr(?1, 1, 6) AND id = ?1"
 _NUMBER_BY_ID = "SELECT number FROM events WHERE substr(id, 1, 6) = substr(?1, 1, 6) AND id = ?1"
 
 
@@ -130,6 +136,27 @@ def by_number(index: Index, number: int, version: str | None = None) -> StoredEv
 def events_by_number(index: Index, numbers: Iterable[int], version: str | None = None) -> list[Event]:
     """Return the events in these rows, in this order."""
     return [by_number(index, number, version).event for number in numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is decided about an event, without the event."""
+
+    number: int
+    flags: Flags
+    state: int | None
+
+
+def known(index: Index, event_id: EventId) -> Known | None:
+    """Return what is decided about an event, None if it is not here."""
+    found = index.row(_KNOWN_BY_ID, id_blob(event_id))
+    return None if found is None else Known(found[0], Flags(found[1]), found[2])
+
+
+def current(index: Index, room_number: int, kind: int, state_key: int) -> StoredEvent | None:
+    """Return the current state event under an interned key."""
+    found = index.row(_CURRENT, room_number, kind, state_key)
+    return None if found is None else _stored(index, found, None)
 
 
 def number_of(index: Index, event_id: EventId) -> int | None:

@@ -19,8 +19,8 @@ from relay.base.limits import (
 from relay.base.log import get_logger, tag
 from relay.core.matrix.events import Event
 from relay.rooms.matrix import graph, inbox_book, join_commit, members, state
-from relay.rooms.matrix.acceptance import Manner, Missing
-from relay.rooms.matrix.accepting import Acceptor, Also
+from relay.rooms.matrix.acceptance import PUSHED, Manner, Missing
+from relay.rooms.matrix.accepting import Acceptor, AlsoOf
 from relay.rooms.matrix.fetching import Fetcher, by_ancestry
 from relay.rooms.matrix.graph import RoomRow
 from relay.rooms.matrix.inbox_book import Waiting
@@ -114,16 +114,19 @@ class RoomInboxes:
         return False
 
     async def _take(self, room: RoomRow, entry: Waiting) -> None:
-        def taken(change: Change) -> None:
-            inbox_book.remove(change, entry.number)
+        def taken(change: Change, event: Event) -> None:
+            if event.event_id == entry.event.event_id:
+                inbox_book.remove(change, entry.number)
 
-        found = await self._acceptor.accept(room.room_id, entry.event, also=taken)
+        found = await self._acceptor.accept(room.room_id, entry.event, also=lambda change: taken(change, entry.event))
         if not isinstance(found, Missing):
             return
-        pool = await self._gap(room, entry)
-        for event in by_ancestry(pool):
-            also = taken if event.event_id == entry.event.event_id else None
-            await self._take_in(room, event, entry.origin, also)
+        ordered = [(event, PUSHED) for event in by_ancestry(await self._gap(room, entry))]
+        while ordered:
+            ordered = ordered[await self._acceptor.accept_run(room.room_id, ordered, taken) :]
+            if ordered:
+                # This one needs a merge, or something fetched.
+                await self._take_in(room, ordered.pop(0)[0], entry.origin, taken)
 
     async def _gap(self, room: RoomRow, entry: Waiting) -> dict[EventId, Event]:
         """Return the event and those of its ancestors, not yet here, that its origin has."""
@@ -142,7 +145,10 @@ class RoomInboxes:
             pool.update(new)
         return pool
 
-    async def _take_in(self, room: RoomRow, event: Event, origin: ServerName, also: Also | None) -> None:
+    async def _take_in(self, room: RoomRow, event: Event, origin: ServerName, taken: AlsoOf) -> None:
+        def also(change: Change) -> None:
+            taken(change, event)
+
         found = await self._acceptor.accept(room.room_id, event, also=also)
         if isinstance(found, Missing) and found.auth_events:
             await self._fetcher.auth_chain(origin, room, event.event_id)

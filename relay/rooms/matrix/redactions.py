@@ -18,18 +18,18 @@ from relay.store.ledger import Change, Index
 _REDACTION = "m.room.redaction"
 
 
-def settle(change: Change, number: int) -> None:
+def settle(change: Change, number: int, event: Event) -> None:
     """Do what the newly stored event in row `number` makes possible: redact its target, or be redacted itself.
 
     A redaction without a target here waits, hidden from clients; one that was not its sender's to make stays hidden.
     """
-    stored = graph.by_number(change, number)
-    if stored.event.type == _REDACTION and stored.event.redacts is not None and not stored.outlier:
-        _redact_target(change, stored)
+    if event.type == _REDACTION and event.redacts is not None:
+        _redact_target(change, graph.by_number(change, number))
     waiting = change.rows(
-        "SELECT event FROM waiting_redactions WHERE target = ? ORDER BY event", id_blob(stored.event_id)
+        "SELECT event FROM waiting_redactions WHERE target = ? ORDER BY event", id_blob(event.event_id)
     )
     for (redaction,) in waiting:
+        stored = graph.by_number(change, number)
         because = graph.by_number(change, redaction)
         if _may(change, because, stored.event):
             _apply(change, because, stored)

@@ -16,15 +16,8 @@ def current_event(index: Index, room: RoomId, kind: str, state_key: str = "") ->
     room_number, kind_number, key_number = index.find(room), index.find(kind), index.find(state_key)
     if room_number is None or kind_number is None or key_number is None:
         return None
-    number = index.value(
-        "SELECT event FROM current_state WHERE room = ? AND type = ? AND state_key = ?",
-        room_number,
-        kind_number,
-        key_number,
-    )
-    if number is None or graph.row_of(index, room_number, room) is None:
-        return None
-    return graph.by_number(index, number).event
+    found = graph.current(index, room_number, kind_number, key_number)
+    return None if found is None else found.event
 
 
 def current_events(index: Index, room: RoomId, keys: Iterable[StateKey]) -> dict[StateKey, Event]:
