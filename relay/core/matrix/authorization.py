@@ -1,4 +1,4 @@
-"""Whether an event may be in a room. Source: Matrix specification v1.19, room versions 10-12, "Authorization rules".
+"""Whether an event may be in a room. Source: Matrix specification v1.19, room versions 6 to 12, "Authorization rules".
 
 Where the specification leaves room, the reading of deployed servers is taken and said so: two servers that judge one
 event differently split the room.
@@ -70,11 +70,11 @@ def auth_types(event: HasShape, version: RoomVersion) -> set[StateKey]:
         keys.add(CREATE_KEY)
     if event.type == MEMBER and event.state_key is not None:
         keys.add((MEMBER, event.state_key))
-        keys.update(_for_membership(event.content))
+        keys.update(_for_membership(event.content, version))
     return keys
 
 
-def _for_membership(content: Mapping[str, Any]) -> Iterable[StateKey]:
+def _for_membership(content: Mapping[str, Any], version: RoomVersion) -> Iterable[StateKey]:
     membership = content.get("membership")
     if membership in ("join", "invite", "knock"):
         yield JOIN_RULES_KEY
@@ -85,7 +85,7 @@ def _for_membership(content: Mapping[str, Any]) -> Iterable[StateKey]:
         if isinstance(token, str):
             yield (THIRD_PARTY_INVITE, token)
     voucher = content.get("join_authorised_via_users_server")
-    if membership == "join" and isinstance(voucher, str):
+    if version.restricted_joins and membership == "join" and isinstance(voucher, str):
         yield (MEMBER, voucher)
 
 

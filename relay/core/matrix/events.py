@@ -1,6 +1,6 @@
 """An event: read from a PDU, checked for form and size, hashed, named.
 
-Sources: Matrix specification v1.19, room versions 10, 11 and 12, "Event format" and "Event IDs"; Server-Server API,
+Sources: Matrix specification v1.19, room versions 6 to 12, "Event format" and "Event IDs"; Server-Server API,
 "Checks performed on receipt of a PDU", "Calculating the reference hash for an event"; Client-Server API, "Size limits".
 """
 

@@ -1,4 +1,4 @@
-"""The rules for `m.room.member`: rule 4 of room versions 10 and 11, rule 5 of 12, "Authorization rules"."""
+"""The rules for `m.room.member`: rule 4 of room versions 6 to 11, rule 5 of 12, "Authorization rules"."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -7,6 +7,7 @@ from relay.base.errors import InvalidInputError
 from relay.core.matrix import canonical_json
 from relay.core.matrix.events import Event
 from relay.core.matrix.power_levels import CREATE_KEY, PowerLevels, State
+from relay.core.matrix.room_versions import RoomVersion
 from relay.core.matrix.rule_parts import JOIN_RULES_KEY, THIRD_PARTY_INVITE, membership_of, refuse
 from relay.core.matrix.signing import SignatureError, check_signature, parse_verify_key
 
@@ -30,7 +31,7 @@ def check_member(event: Event, state: State) -> None:
 
 def _join(event: Event, target: str, state: State) -> None:
     voucher = event.content.get("join_authorised_via_users_server", "@:")
-    if not isinstance(voucher, str) or ":" not in voucher:
+    if event.version.restricted_joins and (not isinstance(voucher, str) or ":" not in voucher):
         refuse("no server can have vouched for this join")
     create = state.get(CREATE_KEY)
     if create is not None and event.prev_events == (create.event_id,) and target == _founder(create):
@@ -43,13 +44,25 @@ def _join(event: Event, target: str, state: State) -> None:
     join_rule = _join_rule(state)
     if join_rule == "public":
         return
-    if join_rule not in ("invite", "knock", "restricted", "knock_restricted"):
+    if not isinstance(join_rule, str) or join_rule not in _rules_for_some(event.version):
         refuse("the join rule lets nobody in")
     if current in ("invite", "join"):
         return
     if join_rule in ("invite", "knock"):
         refuse("joining needs an invitation")
     _check_voucher(event, state)
+
+
+def _rules_for_some(version: RoomVersion) -> set[str]:
+    """Return the join rules that let in only some."""
+    rules = {"invite"}
+    if version.knocking:
+        rules.add("knock")
+    if version.restricted_joins:
+        rules.add("restricted")
+    if version.knock_restricted_joins:
+        rules.add("knock_restricted")
+    return rules
 
 
 def _check_voucher(event: Event, state: State) -> None:
@@ -122,7 +135,7 @@ def _public_keys(content: Mapping[str, Any]) -> Iterator[object]:
 def _leave(event: Event, target: str, state: State) -> None:
     current = membership_of(state, target)
     if event.sender == target:
-        if current not in ("invite", "join", "knock"):
+        if current not in ("invite", "join") and not (current == "knock" and event.version.knocking):
             refuse("who is not in the room cannot leave it")
         return
     _sender_is_in(event, state)
@@ -143,7 +156,10 @@ def _ban(event: Event, target: str, state: State) -> None:
 
 
 def _knock(event: Event, target: str, state: State) -> None:
-    if _join_rule(state) not in ("knock", "knock_restricted"):
+    if not event.version.knocking:
+        refuse("this room version knows no knocking")
+    join_rule = _join_rule(state)
+    if join_rule != "knock" and not (join_rule == "knock_restricted" and event.version.knock_restricted_joins):
         refuse("the join rule knows no knocking")
     if event.sender != target:
         refuse("nobody knocks for somebody else")

@@ -1,6 +1,7 @@
 """Who may do what in a room. Source: Matrix specification v1.19, `m.room.power_levels`; room version 12, creators."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
@@ -14,6 +15,9 @@ POWER_LEVELS: Final = "m.room.power_levels"
 CREATE_KEY: Final[StateKey] = (CREATE, "")
 POWER_LEVELS_KEY: Final[StateKey] = (POWER_LEVELS, "")
 
+# Python refuses to read more digits than 4,300.
+_DIGITS: Final = re.compile(r"\s*[+-]?[0-9]{1,4000}\s*")
+
 State = Mapping[StateKey, Event]
 
 
@@ -25,10 +29,12 @@ class PowerLevels:
         creators: who made the room, `additional_creators` included where the version has them.
         supreme: whether creators have infinite power.
         content: of the power levels event; None where there is none.
+        integers_only: whether a level may not be a string of digits.
     """
 
     creators: frozenset[str]
     supreme: bool
+    integers_only: bool
     content: Mapping[str, Any] | None
 
     @classmethod
@@ -38,6 +44,7 @@ class PowerLevels:
         return cls(
             creators=frozenset() if create is None else creators_of(create),
             supreme=version.creators_are_supreme,
+            integers_only=version.integer_levels,
             content=None if levels is None else levels.content,
         )
 
@@ -50,21 +57,26 @@ class PowerLevels:
                 return 100
         if self.content is None:
             return 0
-        own = _entry(self.content, "users", user)
+        own = self._entry(self.content, "users", user)
         return self.named("users_default", 0) if own is None else own
 
     def needed_for(self, event_type: str, *, is_state: bool) -> int:
         """Return the level that sending an event of this type needs."""
         content = self.content or {}
-        own = _entry(content, "events", event_type)
+        own = self._entry(content, "events", event_type)
         if own is not None:
             return own
         return self.named("state_default", 50) if is_state else self.named("events_default", 0)
 
     def named(self, name: str, default: int) -> int:
         """Return the level called `name` (ban, kick...), or `default` where it is not given."""
-        value = None if self.content is None else self.content.get(name)
-        return value if type(value) is int else default
+        level = None if self.content is None else read_level(self.content.get(name), integers_only=self.integers_only)
+        return default if level is None else level
+
+    def _entry(self, content: Mapping[str, Any], table: str, name: str) -> int | None:
+        entries = content.get(table)
+        value = entries.get(name) if isinstance(entries, Mapping) else None
+        return read_level(value, integers_only=self.integers_only)
 
     @property
     def invite(self) -> int:
@@ -104,7 +116,13 @@ def creators_of(create: Event) -> frozenset[str]:
     return frozenset(creators)
 
 
-def _entry(content: Mapping[str, Any], table: str, name: str) -> int | None:
-    entries = content.get(table)
-    value = entries.get(name) if isinstance(entries, Mapping) else None
-    return value if type(value) is int else None
+def read_level(value: object, *, integers_only: bool) -> int | None:
+    """Return a level as it stands in an event, None for what is none.
+
+    Source: room version 9, "`m.room.power_levels` events accept values as strings".
+    """
+    if type(value) is int:
+        return value
+    if integers_only or not isinstance(value, str) or not _DIGITS.fullmatch(value):
+        return None
+    return int(value)

@@ -1,4 +1,4 @@
-"""What stays of an event when it is redacted. Source: Matrix specification v1.19, room versions 9, 11, "Redactions"."""
+"""What stays of an event when it is redacted. Source: Matrix specification v1.19, "Redactions" of room versions."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -41,7 +41,7 @@ def _content(event_type: object, content: Mapping[str, Any], version: RoomVersio
     if not isinstance(event_type, str):
         return {}
     if not version.redaction_rules_of_11:
-        return _only(content, _CONTENT_9.get(event_type, ()))
+        return _only(content, _kept_before_11(event_type, version))
     if event_type == "m.room.create":
         return dict(content)
     kept = _only(content, _CONTENT_11.get(event_type, ()))
@@ -49,6 +49,14 @@ def _content(event_type: object, content: Mapping[str, Any], version: RoomVersio
     if event_type == "m.room.member" and isinstance(invite, Mapping):
         kept["third_party_invite"] = _only(invite, ("signed",))
     return kept
+
+
+def _kept_before_11(event_type: str, version: RoomVersion) -> tuple[str, ...]:
+    if event_type == "m.room.member" and not version.redaction_keeps_voucher:
+        return ("membership",)
+    if event_type == "m.room.join_rules" and not version.restricted_joins:
+        return ("join_rule",)
+    return _CONTENT_9.get(event_type, ())
 
 
 def _only(content: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

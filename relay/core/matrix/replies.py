@@ -92,8 +92,5 @@ def matrix_reply(error: RelayError) -> tuple[int, dict[str, Any]]:
 def _status_of(error: RelayError) -> tuple[int, str]:
     if isinstance(error, PeerRefusedError) and error.status in _PASSED_ON and _ERRCODE.fullmatch(error.errcode):
         return error.status, error.errcode
-    for kind in type(error).__mro__:
-        reply = REPLIES.get(getattr(kind, "code", ""))
-        if reply is not None:
-            return reply
-    return REPLIES["internal"]
+    codes = (getattr(kind, "code", "") for kind in type(error).__mro__)
+    return next(REPLIES[code] for code in codes if code in REPLIES)

@@ -29,16 +29,27 @@ class RoomVersion:
     """11: `redacts` of a redaction stands in its content."""
     redaction_rules_of_11: bool = True
     """11: redaction keeps more content and fewer top-level keys."""
+    integer_levels: bool = True
+    """10: power levels are integers, no longer strings of digits."""
+    knock_restricted_joins: bool = True
+    """10: the join rule `knock_restricted`."""
+    redaction_keeps_voucher: bool = True
+    """9: redaction keeps `join_authorised_via_users_server`."""
+    restricted_joins: bool = True
+    """8: the join rule `restricted`; redaction keeps `allow`."""
+    knocking: bool = True
+    """7: the membership and the join rule `knock`."""
 
 
-SUPPORTED: Final = {
-    version.id: version
-    for version in (
-        RoomVersion(id="10", creator_is_sender=False, redacts_in_content=False, redaction_rules_of_11=False),
-        RoomVersion(id="11"),
-        RoomVersion(id="12", room_id_is_hash=True, creators_are_supreme=True, resolves_from_empty=True),
-    )
-}
+_V10: Final = RoomVersion(id="10", creator_is_sender=False, redacts_in_content=False, redaction_rules_of_11=False)
+_V9: Final = dataclasses.replace(_V10, id="9", integer_levels=False, knock_restricted_joins=False)
+_V8: Final = dataclasses.replace(_V9, id="8", redaction_keeps_voucher=False)
+_V7: Final = dataclasses.replace(_V8, id="7", restricted_joins=False)
+_V6: Final = dataclasses.replace(_V7, id="6", knocking=False)
+_V11: Final = RoomVersion(id="11")
+_V12: Final = RoomVersion(id="12", room_id_is_hash=True, creators_are_supreme=True, resolves_from_empty=True)
+
+SUPPORTED: Final = {version.id: version for version in (_V6, _V7, _V8, _V9, _V10, _V11, _V12)}
 """The versions this box takes part in, by id."""
 
 DEFAULT: Final = SUPPORTED["12"]

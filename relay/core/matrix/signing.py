@@ -130,7 +130,7 @@ def required_signers(event: Event) -> set[ServerName]:
     if not (membership == "invite" and "third_party_invite" in event.content):
         signers.add(server_of(event.sender))
     voucher = event.content.get("join_authorised_via_users_server")
-    if membership == "join" and isinstance(voucher, str) and ":" in voucher:
+    if event.version.restricted_joins and membership == "join" and isinstance(voucher, str) and ":" in voucher:
         signers.add(server_of(UserId(voucher)))
     return signers
 

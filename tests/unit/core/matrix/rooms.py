@@ -24,7 +24,11 @@ class Room:
         self.depth = 0
         self.now_ms = 1_000_000
         self.room_id = None if self.version.room_id_is_hash else RoomId("!room:home")
-        content = {"room_version": version, **({"creator": ALICE} if version == "10" else {}), **(create or {})}
+        content = {
+            "room_version": version,
+            **({} if self.version.creator_is_sender else {"creator": ALICE}),
+            **(create or {}),
+        }
         first = self.add(self.make("m.room.create", content, state_key=""))
         self.room_id = first.room_id
         self.add(self.member(ALICE, "join"))

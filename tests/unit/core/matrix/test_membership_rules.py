@@ -232,3 +232,28 @@ def test_a_third_party_invite_must_be_as_promised(room: Room) -> None:
     claims: list[Any] = [None, 5, [], {}, {"signed": None}, {"signed": {}}]
     for junk in claims:
         assert not allowed(room, room.member(CAROL, "invite", sender=ALICE, third_party_invite=junk))
+
+
+@pytest.mark.parametrize(
+    ("version", "rules"),
+    [
+        ("6", {"invite"}),
+        ("7", {"invite", "knock"}),
+        ("8", {"invite", "knock", "restricted"}),
+        ("9", {"invite", "knock", "restricted"}),
+        ("10", {"invite", "knock", "restricted", "knock_restricted"}),
+    ],
+)
+def test_older_versions_know_fewer_join_rules(version: str, rules: set[str]) -> None:
+    room = Room(version)
+    for join_rule in ("invite", "knock", "restricted", "knock_restricted"):
+        rule(room, join_rule)
+        has(room, CAROL, "invite")
+        assert allowed(room, room.member(CAROL, "join")) == (join_rule in rules)
+        has(room, CAROL, "leave")
+        vouched = room.member(CAROL, "join", join_authorised_via_users_server=ALICE)
+        assert allowed(room, vouched) == (join_rule in rules - {"invite", "knock"})
+        knocks = join_rule in rules - {"invite", "restricted"}
+        assert allowed(room, room.member(CAROL, "knock")) == knocks
+    has(room, CAROL, "knock")
+    assert allowed(room, room.member(CAROL, "leave")) == (version != "6")

@@ -145,3 +145,15 @@ def test_creators_of_version_12_have_no_entry_and_may_change_all() -> None:
 def test_power_levels_with_another_state_key_are_judged_by_themselves(room: Room) -> None:
     event = room.make("m.room.power_levels", {"users": {BOB: 5000}}, state_key="x", sender=MOD)
     authorize(event, room.state)
+
+
+@pytest.mark.parametrize("version", ["6", "7", "8", "9"])
+def test_before_version_10_strings_of_digits_are_levels_too(version: str) -> None:
+    room = Room(version)
+    room.add(room.make("m.room.power_levels", {"users": {ALICE: "100", BOB: " +50 "}, "ban": "60"}, state_key=""))
+    assert allowed(room, {"users": {ALICE: 100, BOB: 50}, "ban": 60})
+    assert not allowed(room, {"users": {ALICE: "100", BOB: "50"}, "ban": "101"})
+    values: list[Any] = ["fifty", None, [], {}]
+    for junk in values:
+        assert not allowed(room, {"users": {ALICE: 100, BOB: junk}})
+        assert not allowed(room, {"users": {ALICE: 100}, "ban": junk})

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from relay.core.matrix.power_levels import CREATOR_LEVEL, PowerLevels, creators_of
+from relay.core.matrix.power_levels import CREATOR_LEVEL, PowerLevels, creators_of, read_level
 from tests.unit.core.matrix.rooms import ALICE, BOB, Room
 
 VERSIONS = ["10", "11", "12"]
@@ -60,11 +60,24 @@ def test_version_10_names_its_creator_in_the_content() -> None:
 
 @pytest.mark.parametrize("junk", [None, "50", True, [], {}, 1.5])
 def test_what_is_no_integer_counts_as_absent(junk: Any) -> None:
-    levels = PowerLevels(
-        creators=frozenset(), supreme=False, content={"users": junk, "ban": junk, "users_default": junk}
-    )
-    assert (levels.level_of(BOB), levels.ban) == (0, 50)
-    assert PowerLevels(creators=frozenset(), supreme=False, content={"users": {BOB: junk}}).level_of(BOB) == 0
+    def levels(content: dict[str, Any]) -> PowerLevels:
+        return PowerLevels(creators=frozenset(), supreme=False, integers_only=True, content=content)
+
+    assert levels({"users": junk, "users_default": junk}).level_of(BOB) == 0
+    assert levels({"users": {BOB: junk}}).level_of(BOB) == 0
+    assert levels({"ban": junk}).ban == 50
+
+
+NO_LEVELS: list[Any] = ["", " ", "5.0", "0x1", "1_0", "+-1", "٣", "9" * 4001, None, True, [], 1.5]
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [("50", 50), ("00100", 100), (" +7 ", 7), ("\t-3", -3), (5, 5), *((junk, None) for junk in NO_LEVELS)],
+)
+def test_before_version_10_a_level_may_be_a_string_of_digits(value: Any, level: int | None) -> None:
+    assert read_level(value, integers_only=False) == level
+    assert read_level(value, integers_only=True) == (level if type(value) is int else None)
 
 
 def test_redacting_needs_power_or_the_same_server() -> None:

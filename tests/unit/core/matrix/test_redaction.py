@@ -48,6 +48,20 @@ def test_a_redaction_leaves_what_the_room_version_lists(
         assert content_left(version, event_type, content) == (left_10 if left_11 is None else left_11)
 
 
+@pytest.mark.parametrize(
+    ("version", "left"),
+    [
+        ("6", {"join_rule", "membership"}),
+        ("8", {"join_rule", "allow", "membership"}),
+        ("9", {"join_rule", "allow", "membership", "join_authorised_via_users_server"}),
+    ],
+)
+def test_older_versions_keep_less(version: str, left: set[str]) -> None:
+    content = {"join_rule": "x", "allow": [], "membership": "join", "join_authorised_via_users_server": "@a:b"}
+    rules, member = content_left(version, "m.room.join_rules", content), content_left(version, "m.room.member", content)
+    assert rules.keys() | member.keys() == left
+
+
 def test_version_11_drops_three_more_keys_of_the_event() -> None:
     raw = {"type": "x", "content": {}, "origin": "a", "prev_state": [], "membership": "join", "depth": 1, "odd": 2}
     assert redact(raw, room_version("10")).keys() == {"type", "content", "origin", "prev_state", "membership", "depth"}

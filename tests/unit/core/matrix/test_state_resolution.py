@@ -120,6 +120,16 @@ def test_events_that_nobody_has_or_that_were_rejected_do_not_get_into_the_state(
     assert fork.resolved(first, second)[TOPIC] is first[TOPIC]
 
 
+def test_a_message_cited_as_if_it_were_state_is_no_power_event(fork: Fork) -> None:
+    message = fork.room.message("hello")
+    fork.known[message.event_id] = message
+    topic = fork.room.make("m.room.topic", {"topic": "x"}, state_key="", auth_events=[message.event_id])
+    fork.known[topic.event_id] = topic
+    # Before version 12 the settled state vouches for the topic, whatever it cites.
+    resolved = fork.resolved({**fork.root, TOPIC: topic}, fork.root)
+    assert (TOPIC in resolved) == (fork.room.version.id != "12")
+
+
 @pytest.mark.parametrize("version", ["10", "11", "12"])
 def test_random_forks_resolve_to_one_state_in_any_order(version: str) -> None:
     room = RandomRoom(room_version(version), "order")
