@@ -14,6 +14,7 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes, Settings
 
 from relay.base.limits import (
+    KIB,
     MAX_H2_FRAME_BYTES,
     MAX_H2_STREAMS,
     MAX_H2_UNREAD_BYTES,
@@ -37,6 +38,7 @@ from relay.transport.wire.events import (
 from relay.transport.wire.floods import FrameGauge
 
 _WINDOW_BYTES = 65_535
+_UNWANTED_BYTES = 256 * KIB
 # RFC 9113, 8.2.2: fields of HTTP/1.1's connections, which must not be sent here; `host` became `:authority`.
 _CONNECTION_FIELDS = frozenset(
     (b"connection", b"host", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
@@ -54,6 +56,8 @@ class _Stream:
     they_write: bool = True
     expects_100: bool = False
     held_bytes: int = 0
+    unwanted_left: int | None = None
+    """After an early answer: how much more of the request is thrown away before the stream is reset."""
 
 
 class Http2:
@@ -209,7 +213,7 @@ class Http2:
         """Open the peer's windows again by what was read."""
         state = self._streams.get(stream)
         # Bytes of a stream that has ended were given back when it did.
-        if state is not None and held_bytes:
+        if state is not None and held_bytes and state.unwanted_left is None:
             state.held_bytes -= held_bytes
             self._machine.acknowledge_received_data(held_bytes, stream)
             if not state.they_write and not state.we_write and not state.held_bytes:
@@ -258,16 +262,20 @@ class Http2:
     def _end_writing(self, stream: int, state: _Stream) -> None:
         state.we_write = False
         if self._server and state.they_write:
-            # Answered before the request was complete: its rest is not wanted (RFC 9113, 8.1).
-            self._forget(stream)
-            self._abandon(stream, ErrorCodes.NO_ERROR)
+            # Answered before the request was complete: its rest is not wanted (RFC 9113, 8.1). Reset only if it does
+            # not end soon: some clients lose the answer when the reset comes with it.
+            self._give_back(stream, state)
+            state.unwanted_left = _UNWANTED_BYTES
         elif not state.they_write:
             self._forget(stream)
 
     def _forget(self, stream: int) -> None:
-        state = self._streams.pop(stream)
+        self._give_back(stream, self._streams.pop(stream))
+
+    def _give_back(self, stream: int, state: _Stream) -> None:
         if state.held_bytes:
             self._machine.acknowledge_received_data(state.held_bytes, stream)
+            state.held_bytes = 0
 
     def _abandon(self, stream: int, code: ErrorCodes) -> None:
         with contextlib.suppress(h2.exceptions.StreamClosedError):
@@ -341,6 +349,9 @@ class Http2:
         if state is None:
             self._machine.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             return
+        if state.unwanted_left is not None:
+            self._discard(event, state, state.unwanted_left)
+            return
         # Padding is given back at once: nobody above will read it.
         padding = event.flow_controlled_length - len(event.data)
         if padding:
@@ -349,11 +360,21 @@ class Http2:
             state.held_bytes += len(event.data)
             events.append(BodyPiece(event.stream_id, bytes(event.data), len(event.data)))
 
+    def _discard(self, event: h2.events.DataReceived, state: _Stream, left: int) -> None:
+        state.unwanted_left = left - event.flow_controlled_length
+        self._machine.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        if state.unwanted_left < 0:
+            self._forget(event.stream_id)
+            self._abandon(event.stream_id, ErrorCodes.NO_ERROR)
+
     def _on_end(self, event: h2.events.StreamEnded, events: list[Event]) -> None:
         state = self._streams.get(event.stream_id)
         if state is None:
             return
         state.they_write = False
+        if state.unwanted_left is not None:
+            self._forget(event.stream_id)
+            return
         last = events[-1] if events else None
         if not (isinstance(last, RequestHead | ResponseHead) and last.stream == event.stream_id and last.ended):
             events.append(BodyEnd(event.stream_id))
