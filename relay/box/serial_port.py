@@ -4,7 +4,6 @@ Both read and write without waiting; whoever owns one polls its descriptor. No T
 24 MiB, and Trio alone takes 25.
 """
 
-import errno
 import os
 import stat
 import termios
@@ -20,7 +19,6 @@ from relay.base.errors import Fault, RelayError
 BAUD = 115_200
 _READ_BYTES = 4096
 _CONSOLES = Path("/proc/consoles")
-_GONE = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBADF, errno.EPIPE, errno.ECONNRESET)
 
 
 class HungUpError(RelayError):
@@ -84,7 +82,7 @@ class DescriptorPort:
         except BlockingIOError:
             return b""
         except OSError as error:
-            raise _as_hang_up(error) from None
+            raise HungUpError(f"the line is gone: {error.strerror}") from None
         # A gadget port whose cable is out reads nothing for ever, and so does the slave of a closed pty.
         if not data:
             raise HungUpError("the line was closed")
@@ -97,15 +95,11 @@ class DescriptorPort:
         except BlockingIOError:
             return 0
         except OSError as error:
-            raise _as_hang_up(error) from None
+            raise HungUpError(f"the line is gone: {error.strerror}") from None
 
     def close(self) -> None:
         """Close the descriptor."""
         os.close(self._descriptor)
-
-
-def _as_hang_up(error: OSError) -> Exception:
-    return HungUpError(f"the line is gone: {error.strerror}") if error.errno in _GONE else error
 
 
 class SerialPort(DescriptorPort):

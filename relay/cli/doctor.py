@@ -48,8 +48,6 @@ def _look_at_the_key(folder: Path, config: Config) -> Iterator[Finding]:
     path = folder / config.store.key_file
     if not path.is_file():
         yield Finding("fault", "the key file is missing", f"bring {path} back; nothing can be read without it")
-    elif path.resolve().is_relative_to(folder.resolve()):
-        yield Finding("note", "the key lies beside what it seals", "a key file elsewhere protects against card theft")
 
 
 def _look_at_the_certificate(folder: Path, config: Config) -> Iterator[Finding]:

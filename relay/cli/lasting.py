@@ -41,7 +41,9 @@ def run_up(state: Path, profile: str, *, headless: bool) -> int:
     Raises:
         RelayError: the box could not be set up or could not serve.
     """
-    from relay.cli import reset
+    import datetime
+
+    from relay.cli import own_ca, reset
     from relay.cli.house import run_house
     from relay.cli.provisioning import provisioned
 
@@ -57,8 +59,9 @@ def run_up(state: Path, profile: str, *, headless: bool) -> int:
             return 1
         # A process that has only ever served is smaller than one that has also asked questions.
         return os.execv(sys.executable, [sys.executable, "-m", "relay", "up", *arguments])  # noqa: S606 - itself, again
-    # A process of its own: the certificate library would stay in memory for as long as the box runs.
-    ask_child(state, {"verb": "renew_certificate"})
+    if own_ca.is_due(state, datetime.datetime.now(datetime.UTC)):
+        # A process of its own: the certificate library would stay in memory for as long as the box runs.
+        ask_child(state, {"verb": "renew_certificate"})
     if not run_house(state):
         return 0
     return os.execv(sys.executable, [sys.executable, "-m", "relay", "up", *arguments])  # noqa: S606 - itself, again

@@ -1,7 +1,7 @@
 """A certificate authority of the box's own, for a box nobody gave a certificate.
 
-`DIR/tls` holds ca.pem and ca.key, and the leaf they signed: cert.pem and key.pem. cryptography is loaded inside the
-functions: only short-lived processes call them.
+`DIR/tls` holds ca.pem and ca.key, the leaf they signed, cert.pem and key.pem, and when that is due. cryptography is
+loaded inside the functions: only short-lived processes call them.
 """
 
 import datetime
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 FOLDER = "tls"
+_STAMP = "renew-after"
 # Boards without a battery-backed clock wake up in the past: a certificate must not be "not yet valid" then.
 _VALID_FROM = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 _CA_DAYS = 20 * 365
@@ -57,6 +58,17 @@ def make_own_ca(state: Path, name: ServerName, now: datetime.datetime) -> str:
     return fingerprint(state)
 
 
+def is_due(state: Path, now: datetime.datetime) -> bool:
+    """Return whether the leaf of an own authority has to be looked at; costs one small file and no library."""
+    folder = state / FOLDER
+    if not (folder / "ca.pem").exists():
+        return False
+    try:
+        return now >= datetime.datetime.fromisoformat((folder / _STAMP).read_text("ascii"))
+    except (OSError, ValueError):
+        return True
+
+
 def renew_if_due(state: Path, name: ServerName, now: datetime.datetime) -> bool:
     """Sign a new leaf when the present one ends within 60 days or has lost its key; return whether that was done."""
     from cryptography import x509
@@ -67,6 +79,7 @@ def renew_if_due(state: Path, name: ServerName, now: datetime.datetime) -> bool:
     key = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), None)
     lasts = leaf.not_valid_after_utc - _begin(now) > datetime.timedelta(days=_RENEW_DAYS)
     if lasts and key.public_key() == leaf.public_key():
+        _write_stamp(folder, leaf)
         return False
     _write_leaf(folder, name, now)
     return True
@@ -109,9 +122,16 @@ def _write_leaf(folder: Path, name: ServerName, now: datetime.datetime) -> None:
         .add_extension(_authority_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    # A power cut between the two leaves a pair that does not fit; `renew_if_due` at the next start signs anew.
+    # While the stamp is missing nobody relies on the pair: a power cut between the two leaves one that does not fit.
+    (folder / _STAMP).unlink(missing_ok=True)
     write_whole(folder / "key.pem", _key_pem(key))
     write_whole(folder / "cert.pem", _pem(leaf) + _pem(authority), mode=0o644)
+    _write_stamp(folder, leaf)
+
+
+def _write_stamp(folder: Path, leaf: "x509.Certificate") -> None:
+    due = leaf.not_valid_after_utc - datetime.timedelta(days=_RENEW_DAYS)
+    write_whole(folder / _STAMP, due.isoformat().encode("ascii"))
 
 
 def _authority_key(key: "EllipticCurvePublicKey") -> "x509.AuthorityKeyIdentifier":

@@ -14,7 +14,7 @@ from relay.base.errors import StateLockedError
 from relay.cli.files import sync_folder, write_whole
 
 MARKER = "reset"
-_FIRST = ("root.key", "relay.toml")
+_FIRST = ("keyring", "root.key", "relay.toml")
 _STOP_WITHIN_S = 15.0
 _LOOK_EVERY_S = 0.05
 

@@ -121,7 +121,17 @@ def explain(text: str, keys: Iterable[str]) -> list[str]:
     for depth, word in enumerate(words):
         fitting = _fitting(left, depth, word)
         if any(len(command.words) == depth + 1 for command in fitting) and depth < len(fixed):
-            shown = candidates(text, keys)
-            return [f"  {fitting[0].name} {fitting[0].arguments}".rstrip(), *(f"    {key}" for key in shown)]
+            shown = in_columns(candidates(text, keys))
+            return [f"  {fitting[0].name} {fitting[0].arguments}".rstrip(), *(f"    {line}" for line in shown)]
         left = fitting
     return [f"  {f'{command.name} {command.arguments}':<26} {command.summary}" for command in left]
+
+
+def in_columns(names: Sequence[str], *, width: int = 75) -> list[str]:
+    """Return `names` in lines of at most `width` columns, in reading order."""
+    if not names:
+        return []
+    column = max(map(len, names)) + 2
+    each = max(1, width // column)
+    rows = (names[start : start + each] for start in range(0, len(names), each))
+    return ["".join(name.ljust(column) for name in row).rstrip() for row in rows]

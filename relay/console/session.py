@@ -214,7 +214,7 @@ class Session:
         elif len(shared) > len(last):
             self._send(self._editor.insert(shared[len(last) :]))
         elif found:
-            self._say(["", "  ".join(found)])
+            self._say(["", *grammar.in_columns(found)])
             self._send(self._editor.redraw())
         else:
             self._send(b"\a")

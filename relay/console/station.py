@@ -6,7 +6,7 @@ The session and everything it needs is imported when somebody turns up: until th
 import select
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from relay.base.limits import MAX_CONSOLE_OUTPUT_BYTES
 from relay.box.serial_port import HungUpError, Port, PortUnavailableError
@@ -119,6 +119,8 @@ class Station:
                 self._do(self._present_session().answered(number, reply))
 
     def _receive(self, data: bytes) -> None:
+        if data:
+            self._wait_s = _FIRST_WAIT_S
         if self._session is None:
             # A JSON line counts only at the start of a line: the byte before is all there is to know.
             if b"\r" not in data and b"{" not in data:
@@ -149,16 +151,31 @@ class Station:
                 case Send(data):
                     self._write(data)
                 case Ask(number, fields):
-                    self._calls[number] = self._present_operator().begin(fields)
+                    self._begin(number, fields)
                 case Abandon(number):
                     if number in self._calls:
                         self._calls.pop(number).cancel()
                 case Keep(draft):
-                    self._present_operator().keep_draft(draft)
+                    self._keep(draft)
                 case Leave(applied):
                     self._applied = applied
                     # A serial console only falls silent: there is nowhere else to go from it.
                     self._left = self._left or applied or not self._stays
+
+    def _begin(self, number: int, fields: dict[str, Any]) -> None:
+        try:
+            self._calls[number] = self._present_operator().begin(fields)
+        except OSError as error:
+            message = f"the request could not be started: {error.strerror}"
+            reply = {"ok": False, "code": "internal", "fault": "box", "retryable": True, "message": message}
+            self._do(self._present_session().answered(number, reply))
+
+    def _keep(self, draft: dict[str, str] | None) -> None:
+        try:
+            self._present_operator().keep_draft(draft)
+        except OSError as error:
+            # A box whose flash is broken or full is one that needs its console most.
+            self._write(f"warning: the plan is in memory only: {error.strerror}\r\n".encode())
 
     def _write(self, data: bytes) -> None:
         if self._port is None:
@@ -194,7 +211,12 @@ class Station:
             self._left = True
         elif self._session is not None:
             self._do(self._session.unplugged())
+        self._wait_longer()
+
+    def _wait_longer(self) -> None:
+        # Only bytes prove a line good: a gadget whose cable is out can be opened and hangs up at once.
         self._open_at = self._timer() + self._wait_s
+        self._wait_s = min(self._wait_s * 2, _MOST_WAIT_S)
 
     def _close(self) -> None:
         if self._port is not None:
@@ -206,7 +228,5 @@ class Station:
             return
         try:
             self._port = self._open_port()
-            self._wait_s = _FIRST_WAIT_S
         except PortUnavailableError:
-            self._wait_s = min(self._wait_s * 2, _MOST_WAIT_S)
-            self._open_at = self._timer() + self._wait_s
+            self._wait_longer()

@@ -117,6 +117,24 @@ def test_leaving_a_serial_console_only_silences_it(bench: Bench) -> None:
     assert "new box> " in bench.type("\r")
 
 
+def test_a_box_whose_flash_is_full_still_has_a_console(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bench.operator, "keep_draft", full)
+    assert "warning: the plan is in memory only: No space" in bench.type("\rset name box.example\r")
+    assert "name = box.example" in bench.type("plan\r")
+
+
+def test_a_request_that_cannot_be_started_is_answered(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(_: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(bench.operator, "begin", no_memory)
+    assert "error: the request could not be started: Cannot allocate" in bench.type("\rdoctor\r")
+    assert '"retryable":true' in bench.type('\n\x04{"seq":1,"verb":"doctor"}\n')
+
+
 def test_a_port_that_was_never_there_is_said_at_once() -> None:
     cable = Cable()
     cable.unplug()

@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 
 from relay.base.ids import ServerName
-from relay.cli.own_ca import fingerprint, make_own_ca, renew_if_due
+from relay.cli.own_ca import fingerprint, is_due, make_own_ca, renew_if_due
 
 NOW = datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC)
 
@@ -78,6 +78,8 @@ def test_a_leaf_whose_key_was_lost_in_a_power_cut_is_signed_anew(tmp_path: Path)
     name = ServerName("box.example")
     make_own_ca(tmp_path, name, NOW)
     (tmp_path / "tls" / "key.pem").write_bytes((tmp_path / "tls" / "ca.key").read_bytes())
+    (tmp_path / "tls" / "renew-after").unlink()
+    assert is_due(tmp_path, NOW)
     assert renew_if_due(tmp_path, name, NOW)
     assert handshake(tmp_path, "box.example")
 
@@ -85,3 +87,20 @@ def test_a_leaf_whose_key_was_lost_in_a_power_cut_is_signed_anew(tmp_path: Path)
 def test_a_clock_that_was_never_set_does_not_make_a_certificate_that_has_ended(tmp_path: Path) -> None:
     make_own_ca(tmp_path, ServerName("box.example"), datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC))
     assert handshake(tmp_path, "box.example")
+
+
+def test_whether_a_leaf_is_due_is_known_without_opening_it(tmp_path: Path) -> None:
+    assert not is_due(tmp_path, NOW)
+    make_own_ca(tmp_path, ServerName("box.example"), NOW)
+    (tmp_path / "tls" / "cert.pem").write_text("not looked at")
+    assert not is_due(tmp_path, NOW + datetime.timedelta(days=739))
+    assert is_due(tmp_path, NOW + datetime.timedelta(days=741))
+
+
+def test_a_stamp_that_was_lost_is_written_again_without_a_new_leaf(tmp_path: Path) -> None:
+    name = ServerName("box.example")
+    make_own_ca(tmp_path, name, NOW)
+    (tmp_path / "tls" / "renew-after").write_text("rubbish")
+    assert is_due(tmp_path, NOW)
+    assert not renew_if_due(tmp_path, name, NOW)
+    assert not is_due(tmp_path, NOW)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.console.grammar import COMMANDS, UsageError, candidates, explain, parse
+from relay.console.grammar import COMMANDS, UsageError, candidates, explain, in_columns, parse
 
 KEYS = ["name", "owner", "rate.login_burst", "rate.login_per_minute"]
 
@@ -67,7 +67,7 @@ def test_completion_knows_what_can_stand_here(text: str, words: list[str]) -> No
 def test_an_explanation_lists_commands_then_arguments() -> None:
     assert len(explain("", KEYS)) == len(COMMANDS)
     assert "user passwd" in explain("us p", KEYS)[0]
-    assert explain("set ", KEYS) == ["  set KEY VALUE", *(f"    {key}" for key in KEYS)]
+    assert explain("set n", KEYS) == ["  set KEY VALUE", "    name"]
     assert explain("dance", KEYS) == []
 
 
@@ -81,3 +81,10 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
         assert str(error)
     else:
         assert command.least <= len(arguments) <= command.most
+
+
+@given(st.lists(st.text(alphabet="ab", min_size=1, max_size=100), max_size=60))
+def test_columns_hold_every_name_in_order(names: list[str]) -> None:
+    lines = in_columns(names)
+    assert " ".join(lines).split() == names
+    assert all(len(line) <= 75 or " " not in line for line in lines)
