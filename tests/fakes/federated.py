@@ -11,12 +11,14 @@ from relay.base.clock import SystemClock
 from relay.base.config import DeliveryConfig, RateConfig
 from relay.base.ids import DeviceId, EventId, RoomId, ServerName, UserId
 from relay.core.matrix.signing import SigningKey
-from relay.delivery import incoming, outbox_tables
+from relay.delivery import incoming, media, outbox_tables
 from relay.delivery.home_again import greet_all
 from relay.delivery.incoming import Incoming
+from relay.delivery.media import Media
 from relay.delivery.outbox import Outboxes
 from relay.federation.matrix import door
 from relay.federation.matrix.client.client import FederationClient
+from relay.federation.matrix.client.media import MatrixMedia
 from relay.federation.matrix.client.outlet import MatrixOutlet
 from relay.federation.matrix.client.people import MatrixPeoplePeers
 from relay.federation.matrix.client.rooms import MatrixRoomPeers
@@ -35,13 +37,15 @@ from relay.rooms.matrix.tables import TABLES as ROOM_TABLES
 from relay.rooms.matrix.typing import Typing
 from relay.rooms.matrix.writer import InitialEvent, RoomPlan, RoomWriter
 from relay.store.ledger import Change, Index, Ledger
+from relay.store.media_files import MediaFiles
 from relay.transport.destination import Destination
 from relay.transport.routing import Router
 from tests.fakes.files import MemoryFiles
-from tests.fakes.ledger import memory_ledger
+from tests.fakes.ledger import FOLDER, InlineWorkers, memory_ledger
 from tests.fakes.network import MemoryNetwork, destination
 
-ALL_TABLES = (ROOM_TABLES, tables.TABLES, outbox_tables.TABLES, incoming.TABLES)
+ALL_TABLES = (ROOM_TABLES, tables.TABLES, outbox_tables.TABLES, incoming.TABLES, media.TABLES)
+_QUOTA_BYTES = 64 * 1024 * 1024
 FAST = DeliveryConfig(retry_first_s=0.05, retry_most_s=0.4)
 
 
@@ -62,6 +66,7 @@ class FederatedBox:
     client: FederationClient
     rates: RateConfig
     config: DeliveryConfig
+    disk: MemoryFiles
     clock: SystemClock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
@@ -79,6 +84,8 @@ class FederatedBox:
         self.receiver = PduReceiver(ledger, self.keys, name, clock)
         self.incoming = Incoming(ledger, self.receiver, self.typing, name, clock)
         self.outboxes = Outboxes(ledger, MatrixOutlet(self.client, name), clock, name, self.config)
+        files = MediaFiles(FOLDER / "media", quota_bytes=_QUOTA_BYTES, files=self.disk, workers=InlineWorkers())
+        self.media = Media(ledger, files, MatrixMedia(self.client), clock, name, quota_bytes=_QUOTA_BYTES)
         self.own_keys = OwnKeys(name, key, [], clock)
         self.router: Router = door.build(
             door.FederationParts(
@@ -90,6 +97,7 @@ class FederatedBox:
                 hosting=Hosting(ledger, keys=self.keys, server=name, key=key, clock=clock, may_invite=_may_invite),
                 answering=Answering(ledger, name),
                 incoming=self.incoming,
+                media=self.media,
                 rates=self.rates,
                 peer_seen=self.outboxes.peer_seen,
                 version="0",
@@ -160,11 +168,12 @@ class FederatedTown:
     ) -> AsyncIterator[FederatedBox]:
         """Run a box until the block ends; with the same `files` it is the same box again."""
         server = ServerName(name)
-        async with memory_ledger(*ALL_TABLES, files=files) as ledger:
+        disk = MemoryFiles() if files is None else files
+        async with memory_ledger(*ALL_TABLES, files=disk) as ledger:
             key = await signing_key.own_key(ledger, SystemClock().wall_ms())
             client = FederationClient(await self.network.client(), Places(), server, key, timeout_s=10)
             rates = rates or RateConfig(federation_per_s=100_000, federation_burst=100_000)
-            box = FederatedBox(server, ledger, key, client, rates, config)
+            box = FederatedBox(server, ledger, key, client, rates, config, disk)
             async with trio.open_nursery() as nursery:
                 await nursery.start(box.outboxes.run)
                 await nursery.start(box.inboxes.run)
@@ -176,6 +185,8 @@ class FederatedTown:
                 yield box
                 await self.cut_off(name)
                 nursery.cancel_scope.cancel()
+        if files is None:
+            disk.unregister()
 
     async def cut_off(self, name: str) -> None:
         """Let nobody reach a box; connections that are open end."""

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from relay.base.config import DeliveryConfig
-from relay.base.errors import PeerRefusedError
-from relay.base.ids import DeviceId, RoomId, ServerName, UserId, parse_room_alias
+from relay.base.errors import NotFoundError, PeerRefusedError, UnreachableError
+from relay.base.ids import DeviceId, MediaId, RoomId, ServerName, UserId, parse_room_alias
 from relay.delivery import device_fan_out, outbox_queue, to_device
 from relay.household import device_keys, profile, remote_devices
 from relay.rooms.matrix import aliases
@@ -273,3 +273,48 @@ async def test_a_server_heard_of_again_gets_what_waits_for_it() -> None:
         town.network.cut.discard("bob.example")
         await bob.people.query_profile(ada.name, alice)
         await bob.wait_for(room, "are you there")
+
+
+async def upload(box: FederatedBox, user: UserId, *pieces: bytes, name: str | None = None) -> MediaId:
+    async def chunks() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    return await box.media.upload(user, chunks(), "image/png", name)
+
+
+@pytest.mark.parametrize("name", [None, "cat.png", 'a "quoted" näme.png'])
+async def test_a_file_is_fetched_from_the_server_that_has_it(name: str | None) -> None:
+    async with new_town() as town, town.box("ada.example") as ada, town.box("bob.example") as bob:
+        alice = await ada.add_user("alice")
+        pieces = [bytes([number]) * 70_000 for number in range(5)]
+        media_id = await upload(ada, alice, *pieces, name=name)
+        found = await bob.media.find(ada.name, media_id)
+        assert (found.content_type, found.filename) == ("image/png", name)
+        assert b"".join([piece async for piece in bob.media.read(found.file)]) == b"".join(pieces)
+
+
+async def test_a_file_that_is_not_there_is_not_found() -> None:
+    async with new_town() as town, town.box("ada.example") as ada, town.box("bob.example") as bob:
+        alice = await ada.add_user("alice")
+        await upload(ada, alice)
+        with pytest.raises(NotFoundError):
+            await bob.media.find(ada.name, MediaId("nothing"))
+        with pytest.raises(NotFoundError):
+            await bob.media.find(ada.name, MediaId("../../etc"))
+        with pytest.raises(PeerRefusedError) as caught:
+            await bob.client.get(ada.name, "/_matrix/federation/v1/media/thumbnail/x?width=1&height=1")
+        assert (caught.value.status, caught.value.errcode) == (404, "M_NOT_FOUND")
+        waiting, _ = await ada.media.create(alice)
+        with pytest.raises(UnreachableError):
+            async with bob.client.stream(
+                ada.name, f"/_matrix/federation/v1/media/download/{waiting}", [("timeout_ms", "20")]
+            ):
+                pass
+
+
+async def test_an_empty_file_is_a_file() -> None:
+    async with new_town() as town, town.box("ada.example") as ada, town.box("bob.example") as bob:
+        media_id = await upload(ada, await ada.add_user("alice"))
+        found = await bob.media.find(ada.name, media_id)
+        assert found.file.size_bytes == 0

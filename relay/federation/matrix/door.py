@@ -21,9 +21,11 @@ from relay.core.matrix import canonical_json
 from relay.core.matrix.replies import matrix_reply
 from relay.delivery.incoming import Incoming
 from relay.delivery.ledger import Ledger
+from relay.delivery.media import Media
 from relay.federation.matrix import handshakes, history, people, transactions
 from relay.federation.matrix.asking import Asking
 from relay.federation.matrix.authentication import Signed, check, choose
+from relay.federation.matrix.files import Files
 from relay.federation.matrix.keys import OwnKeys
 from relay.federation.matrix.origin_rate import OriginRate
 from relay.rooms.matrix.answering import Answering
@@ -55,6 +57,7 @@ class FederationParts:
     hosting: Hosting
     answering: Answering
     incoming: Incoming
+    media: Media
     rates: RateConfig = field(default_factory=RateConfig)
     peer_seen: Callable[[ServerName], None]
     version: str
@@ -73,6 +76,7 @@ def build(parts: FederationParts) -> Router:
     asked = people.People(parts.ledger, parts.server)
     rooms = history.History(parts.answering, parts.server, parts.clock)
     hands = handshakes.Handshakes(parts.hosting, gate.invites)
+    files = Files(parts.media)
     router.add("GET", f"{_V1}/version", people.version_of(parts.version))
     router.add("GET", "/_matrix/key/v2/server", parts.own_keys.answer)
     endpoints: list[tuple[str, str, Answer]] = [
@@ -94,6 +98,8 @@ def build(parts: FederationParts) -> Router:
         ("GET", f"{_V1}/user/devices/{{userId}}", asked.devices),
         ("POST", f"{_V1}/user/keys/query", asked.query_keys),
         ("POST", f"{_V1}/user/keys/claim", asked.claim_keys),
+        ("GET", f"{_V1}/media/download/{{mediaId}}", files.download),
+        ("GET", f"{_V1}/media/thumbnail/{{mediaId}}", files.thumbnail),
     ]
     for method, pattern, answer in endpoints:
         router.add(method, pattern, gate.guard(answer))
