@@ -74,5 +74,10 @@ class _DeviceEndpoints:
 
 
 def _shown(device: Device) -> dict[str, Any]:
-    shown: dict[str, Any] = {"device_id": device.device, "last_seen_ts": device.last_seen_ms}
-    return shown if device.display_name is None else {**shown, "display_name": device.display_name}
+    # Some apps insist on every field, null or not; where a device was is never known here.
+    return {
+        "device_id": device.device,
+        "display_name": device.display_name,
+        "last_seen_ip": None,
+        "last_seen_ts": device.last_seen_ms,
+    }

@@ -7,13 +7,15 @@ from typing import Any
 import trio
 from nacl import exceptions, pwhash
 
-from relay.base.errors import InvalidInputError, NotFoundError
+from relay.base.errors import InvalidInputError, NotFoundError, RateLimitedError
 from relay.base.ids import ServerName, UserId, make_user_id
 from relay.base.limits import (
     ARGON2_MEMORY_BYTES,
     ARGON2_PASSES,
     MAX_PASSWORD_BYTES,
+    MAX_WAITING_PASSWORDS,
     MIN_PASSWORD_CHARACTERS,
+    PASSWORD_RETRY_S,
 )
 from relay.household.faults import InvalidUsernameError, UserInUseError, WeakPasswordError
 from relay.store.ledger import Change, Index
@@ -132,16 +134,28 @@ async def hash_password(text: str) -> str:
 
     Raises:
         WeakPasswordError: as `check_password`.
+        RateLimitedError: too many others wait for the worker.
     """
     check_password(text)
+    _refuse_a_crowd()
     return await trio.to_thread.run_sync(_hash, text, limiter=_one_at_a_time)
 
 
 async def verify_password(password_hash: str | None, text: str) -> bool:
-    """Return whether `text` is the password; without a hash it costs the same time and is False."""
+    """Return whether `text` is the password; without a hash it costs the same time and is False.
+
+    Raises:
+        RateLimitedError: too many others wait for the worker.
+    """
+    _refuse_a_crowd()
     if len(text.encode("utf-8", "surrogatepass")) > MAX_PASSWORD_BYTES:
         return False
     return await trio.to_thread.run_sync(_verify, password_hash, text, limiter=_one_at_a_time)
+
+
+def _refuse_a_crowd() -> None:
+    if _one_at_a_time.statistics().tasks_waiting >= MAX_WAITING_PASSWORDS:
+        raise RateLimitedError("too many passwords are being checked", retry_after_s=PASSWORD_RETRY_S)
 
 
 def _hash(text: str) -> str:

@@ -1,5 +1,7 @@
 """How often a password may be tried, from one address and for one account: guessing takes years."""
 
+import contextlib
+import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -26,7 +28,7 @@ class LoginLimits:
             RateLimitedError: one of them is empty; `retry_after_s` says until when.
         """
         now_s = self._now_s()
-        names = (f"from {address}", f"to {account}")
+        names = _names(address, account)
         levels = [self._level(name, now_s) for name in names]
         if min(levels) < 1:
             raise RateLimitedError("too many attempts to log in", retry_after_s=(1 - min(levels)) / self._per_s)
@@ -38,7 +40,7 @@ class LoginLimits:
 
     def forgive(self, address: str, account: str) -> None:
         """Give the attempt back: the password was right, so nobody was guessing."""
-        for name in (f"from {address}", f"to {account}"):
+        for name in _names(address, account):
             if name in self._buckets:
                 level, at_s = self._buckets[name]
                 self._buckets[name] = (min(self._burst, level + 1), at_s)
@@ -46,3 +48,11 @@ class LoginLimits:
     def _level(self, name: str, now_s: float) -> float:
         level, at_s = self._buckets.get(name, (self._burst, now_s))
         return min(self._burst, level + (now_s - at_s) * self._per_s)
+
+
+def _names(address: str, account: str) -> tuple[str, str]:
+    # Whoever has an IPv6 address has 2^64 of them.
+    if ":" in address:
+        with contextlib.suppress(ValueError):
+            address = str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))
+    return f"from {address}", f"to {account}"

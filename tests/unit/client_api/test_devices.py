@@ -18,7 +18,7 @@ async def _add(flat: Flat, *names: str) -> dict[str, str]:
 
 
 async def test_devices_are_listed_and_named(flat: Flat) -> None:
-    phone = {"device_id": PHONE, "display_name": "the phone", "last_seen_ts": START_MS}
+    phone = {"device_id": PHONE, "display_name": "the phone", "last_seen_ip": None, "last_seen_ts": START_MS}
     assert await flat.ask("GET", "v3/devices") == (200, {"devices": [phone]})
     assert await flat.ask("PUT", f"v3/devices/{PHONE}", {"display_name": "mine"}) == (200, {})
     assert await flat.ask("PUT", f"v3/devices/{PHONE}", {}) == (200, {})

@@ -1,9 +1,9 @@
 import pytest
 import trio
 
-from relay.base.errors import NotFoundError
+from relay.base.errors import NotFoundError, RateLimitedError
 from relay.base.ids import ServerName, UserId
-from relay.base.limits import MAX_PASSWORD_BYTES, MIN_PASSWORD_CHARACTERS
+from relay.base.limits import MAX_PASSWORD_BYTES, MAX_WAITING_PASSWORDS, MIN_PASSWORD_CHARACTERS
 from relay.household import accounts
 from relay.household.faults import InvalidUsernameError, UserInUseError, WeakPasswordError
 from relay.store.ledger import Ledger
@@ -65,6 +65,24 @@ async def test_hashes_are_made_one_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
         for _ in range(4):
             nursery.start_soon(accounts.hash_password, "long enough")
     assert most == 1
+
+
+async def test_a_crowd_of_guessers_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes: list[bool] = []
+
+    async def guess() -> None:
+        try:
+            await accounts.verify_password("hash", "guess")
+        except RateLimitedError:
+            outcomes.append(False)
+        else:
+            outcomes.append(True)
+
+    monkeypatch.setattr(accounts, "_verify", lambda _hash, _text: False)
+    async with trio.open_nursery() as nursery:
+        for _ in range(MAX_WAITING_PASSWORDS + 5):
+            nursery.start_soon(guess)
+    assert outcomes.count(False) == 4
 
 
 @pytest.mark.parametrize("text", ["", "x" * (MIN_PASSWORD_CHARACTERS - 1), "x" * (MAX_PASSWORD_BYTES + 1), "ä" * 300])

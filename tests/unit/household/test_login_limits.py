@@ -43,6 +43,16 @@ def test_neither_many_accounts_nor_many_addresses_help() -> None:
     limits.spend("3.3.3.3", "bob")
 
 
+def test_a_whole_ipv6_network_is_one_guesser() -> None:
+    limits, _ = _limits()
+    limits.spend("2001:db8::1", "a")
+    limits.spend("2001:db8::2", "b")
+    with pytest.raises(RateLimitedError):
+        limits.spend("2001:db8::ffff:3", "c")
+    limits.spend("2001:db8:0:1::1", "c")
+    limits.spend("not:an address", "d")
+
+
 def test_a_right_password_costs_nothing() -> None:
     limits, _ = _limits()
     for _ in range(10):
