@@ -4,6 +4,8 @@ COMMIT runs with the gate closed: no step runs, the journal holds everything app
 into the database beside running steps, and only when every frame is there are journal segments given back.
 """
 
+from collections.abc import Callable
+
 import apsw
 import trio
 
@@ -34,12 +36,20 @@ class Checkpointer:
     """
 
     def __init__(
-        self, index: IndexFile, journal: Journal, workers: Workers, config: StoreConfig, nursery: trio.Nursery
+        self,
+        index: IndexFile,
+        journal: Journal,
+        workers: Workers,
+        config: StoreConfig,
+        *,
+        nursery: trio.Nursery,
+        on_copied: Callable[[], None],
     ) -> None:
         self._index = index
         self._journal = journal
         self._workers = workers
         self._nursery = nursery
+        self._on_copied = on_copied
         # What may still come before the gate closes must find room: else the copy could not make any.
         all_bytes = config.journal_segments * journal.segment_bytes
         coming_bytes = MAX_UNDURABLE_BYTES + MAX_CHANGE_BYTES + config.journal_segments * MAX_CHANGE_FRAME_BYTES
@@ -85,7 +95,8 @@ class Checkpointer:
             return False
         log_full = self._index.log_bytes >= _MAX_LOG_BYTES and not self._index.in_transaction
         cache_full = self.cache_bytes >= 2 * self._cache_limit_bytes
-        return log_full or cache_full or self._journal.written_bytes >= self._journal_limit_bytes
+        journal_full = self._journal.written_bytes >= self._journal_limit_bytes or not self._journal.segments_free
+        return log_full or cache_full or journal_full
 
     async def wait_copied(self) -> None:
         """Return when no copy runs."""
@@ -99,6 +110,9 @@ class Checkpointer:
             StorageError: the last copy stopped half-way, and so did another attempt: its log must stay as it is.
         """
         await self.wait_copied()
+        self.wanted = False
+        if self._index.sequence == self._journal.sequence:
+            return
         if self._half_copied:
             await self._copy()
             if self._half_copied:
@@ -109,7 +123,6 @@ class Checkpointer:
             self._distrust_log(error)
             return
         self._journal.mark()
-        self.wanted = False
         self.cache_bytes = 0
         if self._index.copies_alone:
             self._begin_copy()
@@ -146,6 +159,7 @@ class Checkpointer:
         finally:
             copied.set()
             self._copied = None
+            self._on_copied()
 
     def _copy_and_release(self) -> None:
         sequence = self._index.sequence

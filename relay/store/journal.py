@@ -78,7 +78,7 @@ class Journal:
         """Begin a new start after `sequence` and `position`; return the position its changes are numbered from."""
         self.sequence = max(sequence, self.sequence)
         root = self._segments.root
-        unused = frozenset(use.use for use in root.uses if use.use not in self._last_sequence)
+        unused = frozenset(use.use for use in root.uses if self._last_sequence.get(use.use, 0) <= root.released)
         floor = max(position, root.floor) + gap
         self._segments.start(boot=root.boot + 1, floor=floor, unused=unused)
         return floor

@@ -84,7 +84,7 @@ class Ledger:
         self._tasks = trio.CancelScope(shield=True)
         names = Names(index)
         names.load()
-        self._checkpointer = Checkpointer(index, journal, workers, config, nursery)
+        self._checkpointer = Checkpointer(index, journal, workers, config, nursery=nursery, on_copied=self._wake_queue)
         self._committer = Committer(
             journal,
             workers,
@@ -160,8 +160,10 @@ class Ledger:
     async def checkpoint(self) -> None:
         """Let the index catch up with the journal now, and return when it has."""
         self._checkpointer.wanted = True
-        # The queue looks after the index before it runs a step.
-        await self.read(lambda _index: None)
+        while self._checkpointer.wanted and self.healthy:
+            await self._checkpointer.wait_copied()
+            # The queue looks after the index before it runs a step.
+            await self.read(lambda _index: None)
         await self._checkpointer.wait_copied()
 
     def watch(self, *topics: Hashable) -> Watch:

@@ -87,7 +87,7 @@ class Segments:
         self._distrusted.add(use.slot)
 
     def start(self, *, boot: int, floor: int, unused: frozenset[int]) -> None:
-        """Write the root of a new start and give back the uses that hold no frame."""
+        """Write the root of a new start and give back the uses that hold nothing needed."""
         with self._lock:
             uses = tuple(use for use in self._root.uses if use.use not in unused)
             self._write_root(dataclasses.replace(self._root, boot=boot, floor=floor, uses=uses))

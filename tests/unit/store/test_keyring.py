@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+
+from relay.base.config import StoreConfig
+from relay.base.errors import ConfigError, DamagedError, WrongKeyError
+from relay.store import keyring as keyring_module
+from relay.store.keyring import KeyFile, Passphrase, create_keyring, open_keyring, protection, rewrap_keyring
+
+
+@pytest.fixture(autouse=True)
+def cheap_argon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyring_module, "_ARGON_MEMORY_KIB", 64)
+    monkeypatch.setattr(keyring_module, "_ARGON_PASSES", 1)
+
+
+def key_file(tmp_path: Path, name: str = "root.key") -> KeyFile:
+    source = KeyFile(tmp_path / name)
+    source.create()
+    return source
+
+
+def test_a_key_file_opens_what_it_sealed_and_no_other_does(tmp_path: Path) -> None:
+    state, source, other = tmp_path / "state", key_file(tmp_path), key_file(tmp_path, "other.key")
+    made = create_keyring(state, source)
+    assert open_keyring(state, source) == made
+    before = (state / "keyring").read_bytes()
+    with pytest.raises(WrongKeyError, match="nothing was changed"):
+        open_keyring(state, other)
+    assert (state / "keyring").read_bytes() == before
+    assert [path.name for path in state.iterdir()] == ["keyring"]
+
+
+def test_a_passphrase_opens_what_it_sealed_and_a_near_one_does_not(tmp_path: Path) -> None:
+    made = create_keyring(tmp_path, Passphrase(b"correct horse"))
+    assert open_keyring(tmp_path, Passphrase(b"correct horse")) == made
+    with pytest.raises(WrongKeyError):
+        open_keyring(tmp_path, Passphrase(b"correct Horse"))
+
+
+def test_the_costs_of_a_passphrase_are_those_it_was_made_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = create_keyring(tmp_path, Passphrase(b"x"))
+    monkeypatch.setattr(keyring_module, "_ARGON_PASSES", 2)
+    assert open_keyring(tmp_path, Passphrase(b"x")) == made
+
+
+def test_the_same_keys_can_be_wrapped_anew(tmp_path: Path) -> None:
+    source = key_file(tmp_path)
+    made = create_keyring(tmp_path, source)
+    rewrap_keyring(tmp_path, made, Passphrase(b"now a phrase"))
+    assert open_keyring(tmp_path, Passphrase(b"now a phrase")) == made
+    with pytest.raises(ConfigError, match="sealed with a passphrase"):
+        open_keyring(tmp_path, source)
+
+
+def test_a_keyring_is_never_replaced_by_a_fresh_one(tmp_path: Path) -> None:
+    source = key_file(tmp_path)
+    create_keyring(tmp_path, source)
+    with pytest.raises(FileExistsError):
+        create_keyring(tmp_path, source)
+    with pytest.raises(FileExistsError):
+        source.create()
+
+
+def test_a_missing_short_or_garbled_source_is_said_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not been provisioned"):
+        open_keyring(tmp_path, Passphrase(b"x"))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        create_keyring(tmp_path, KeyFile(tmp_path / "missing"))
+    (tmp_path / "short").write_bytes(b"short")
+    with pytest.raises(ConfigError, match="has 5 bytes"):
+        create_keyring(tmp_path, KeyFile(tmp_path / "short"))
+    (tmp_path / "keyring").write_bytes(b"\x00nonsense")
+    with pytest.raises(DamagedError):
+        open_keyring(tmp_path, Passphrase(b"x"))
+
+
+def test_derived_keys_differ_by_purpose_and_last(tmp_path: Path) -> None:
+    made = create_keyring(tmp_path, Passphrase(b"x"))
+    assert made.derive("a") == open_keyring(tmp_path, Passphrase(b"x")).derive("a")
+    assert len({made.derive("a"), made.derive("b"), made.journal_key, made.index_key, made.media_key}) == 5
+    assert made.journal_key.hex() not in repr(made)
+
+
+def test_protection_is_said_in_plain_words(tmp_path: Path) -> None:
+    key_file(tmp_path)
+    assert protection(tmp_path, StoreConfig()) == "none: desk profile"
+    assert protection(tmp_path, StoreConfig(key_source="passphrase")) == "box theft"
+    assert protection(tmp_path, StoreConfig(key_file="/proc/version")) == "card theft"
