@@ -9,9 +9,15 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
+from canonicaljson import encode_canonical_json  # type: ignore[import-not-found]
+from signedjson.key import decode_signing_key_base64, decode_verify_key_bytes  # type: ignore[import-not-found]
+from signedjson.sign import verify_signed_json  # type: ignore[import-not-found]
 from synapse.api.errors import SynapseError  # type: ignore[import-not-found]
 from synapse.api.room_versions import KNOWN_ROOM_VERSIONS  # type: ignore[import-not-found]
-from synapse.crypto.event_signing import check_event_content_hash  # type: ignore[import-not-found]
+from synapse.crypto.event_signing import (  # type: ignore[import-not-found]
+    add_hashes_and_signatures,
+    check_event_content_hash,
+)
 from synapse.event_auth import (  # type: ignore[import-not-found]
     check_state_dependent_auth_rules,
     check_state_independent_auth_rules,
@@ -22,6 +28,7 @@ from synapse.events.utils import prune_event  # type: ignore[import-not-found]
 from synapse.federation.federation_base import event_from_pdu_json  # type: ignore[import-not-found]
 from synapse.state.v2 import resolve_events_with_store  # type: ignore[import-not-found]
 from synapse.storage.databases.main.event_federation import StateDifference  # type: ignore[import-not-found]
+from unpaddedbase64 import decode_base64  # type: ignore[import-not-found]
 
 
 class InstantClock:
@@ -105,7 +112,30 @@ def resolve(request: dict[str, Any]) -> dict[str, Any]:
     return {"states": states}
 
 
+def sign(request: dict[str, Any]) -> dict[str, Any]:
+    """Hash and sign an event as Synapse does for its own."""
+    version = KNOWN_ROOM_VERSIONS[request["version"]]
+    key = decode_signing_key_base64("ed25519", "syn", request["seed"])
+    pdu = request["pdu"]
+    add_hashes_and_signatures(version, pdu, request["server"], key)
+    return {"pdu": pdu, "event_id": make_event_from_dict(pdu, version).event_id}
+
+
+def verify(request: dict[str, Any]) -> dict[str, Any]:
+    """Check the hash and a signature of an event that was made elsewhere."""
+    version = KNOWN_ROOM_VERSIONS[request["version"]]
+    event = event_from_pdu_json(request["pdu"], version)
+    key = decode_verify_key_bytes(request["key_id"], decode_base64(request["key"]))
+    verify_signed_json(prune_event(event).get_pdu_json(), request["server"], key)
+    return {"hash_ok": check_event_content_hash(event)}
+
+
+def canonical(request: dict[str, Any]) -> dict[str, Any]:
+    return {"text": encode_canonical_json(request["value"]).decode()}
+
+
 ASKED = {"form": judge_form, "state": judge_state, "citations": judge_citations, "resolve": resolve}
+ASKED |= {"sign": sign, "verify": verify, "canonical": canonical}
 
 
 def main() -> None:

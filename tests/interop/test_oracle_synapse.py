@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from relay.base.errors import InvalidInputError
-from relay.base.ids import EventId
+from relay.base.ids import EventId, ServerName
+from relay.core.matrix import building, canonical_json, signing, unpadded_base64
 from relay.core.matrix.events import Event, StateKey, parse_pdu
 from relay.core.matrix.redaction import redact
 from relay.core.matrix.room_versions import SUPPORTED, room_version
@@ -151,6 +152,38 @@ def test_events_are_named_hashed_and_redacted_as_synapse_does(oracle: Oracle, ve
                 redacted = {key: value for key, value in theirs["redacted"].items() if key != "unsigned"}
                 assert redacted == redact(event.raw, rules)
     assert refused > 10
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_signatures_are_understood_both_ways(oracle: Oracle, version: str) -> None:
+    rules, server, seed = room_version(version), ServerName("home"), b"s" * 32
+    ours, theirs = signing.generate(seed, "us"), signing.generate(seed, "syn")
+    key = unpadded_base64.encode(ours.public)
+    room = RandomRoom(rules, "signed")
+    room.grow(40)
+    for judged in room.judged:
+        bare = {name: value for name, value in judged.event.raw.items() if name not in ("hashes", "signatures")}
+        event = building.hash_and_sign({**bare, "content": {**bare["content"], "ü": "😀\u007f"}}, rules, server, ours)
+        answer = oracle.ask(ask="verify", version=version, pdu=event.raw, server=server, key=key, key_id="ed25519:us")
+        assert answer == {"ok": True, "hash_ok": True}
+        answer = oracle.ask(ask="sign", version=version, pdu=bare, server=server, seed=unpadded_base64.encode(seed))
+        back = parse_pdu(answer["pdu"], rules)
+        assert back.content_hash_ok
+        assert back.event_id == answer["event_id"]
+        signing.check_signature(back.signed_bytes(), back.raw["signatures"][server][theirs.key_id], theirs.verify_key)
+
+
+def test_json_that_servers_sign_has_one_form(oracle: Oracle) -> None:
+    dice = Dice("numbers")
+    values: list[Any] = [1e16, 1e-5, 1.5e-7, 0.1, -0.0, 1e22, 123456.789, 2**53, 2**63, 2**64, -(2**70), 1e300, 5e-324]
+    values += [dice.below(10**9) * 10.0 ** (dice.below(40) - 20) for _ in range(200)]
+    values += [
+        "\u2028\x7f\x00\x1f\b\f",
+        {"\U0001f600": 1, "\uffff": 2, "": 3},
+        {"b": [1.5], "a": {"d": 0.0, "c": None}},
+    ]
+    for value in values:
+        assert oracle.ask(ask="canonical", value=value)["text"] == canonical_json.encode_lenient(value).decode()
 
 
 def spoiled(raw: dict[str, Any], dice: Dice) -> dict[str, Any]:

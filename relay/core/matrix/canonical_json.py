@@ -5,6 +5,7 @@ the order of code points, and writes the shortest escapes the grammar allows.
 """
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from relay.base.errors import InvalidInputError, NotJsonError
 from relay.base.limits import MAX_JSON_DEPTH
 
 _STRICT = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+_LONG_NUMBER = re.compile(rb"[0-9]{20}")
 _SCALARS = frozenset({str, int, bool, type(None)})
 
 
@@ -80,6 +82,9 @@ def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     # Counting bytes is cheap; only a text with many brackets is worth a walk.
     if body.count(b"[") + body.count(b"{") > MAX_JSON_DEPTH:
         _check(value, MAX_JSON_DEPTH, also=float)
+    if _LONG_NUMBER.search(body):
+        # orjson makes floats of integers beyond 64 bits; a signature may cover one, so its digits must survive.
+        value = json.loads(body)
     return value
 
 

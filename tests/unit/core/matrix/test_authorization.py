@@ -1,10 +1,16 @@
+import contextlib
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from relay.base.ids import EventId
 from relay.core.matrix.authorization import EventShape, NotAllowedError, auth_types, authorize, check_auth_events
-from relay.core.matrix.events import Event
+from relay.core.matrix.events import Event, stored_event
+from relay.core.matrix.signing import required_signers
 from tests.unit.core.matrix.rooms import ALICE, BOB, Room
+from tests.unit.core.matrix.test_canonical_json import JSON
 
 VERSIONS = ["10", "11", "12"]
 CREATE, LEVELS, RULES = ("m.room.create", ""), ("m.room.power_levels", ""), ("m.room.join_rules", "")
@@ -202,3 +208,41 @@ def test_versions_before_12_must_cite_the_create_event_and_12_must_not() -> None
         check_auth_events(message, good)
         with pytest.raises(NotAllowedError):
             check_auth_events(message, bad)
+
+
+KEYS = ["membership", "join_rule", "users", "events", "invite", "ban", "third_party_invite", "signed", "token", "mxid"]
+KEYS += ["join_authorised_via_users_server", "public_key", "public_keys", "m.federate", "creator", "room_version"]
+VALUES = st.sampled_from(["join", "invite", "knock", "restricted", "t", ALICE, BOB, {"signed": {"token": "t"}}]) | JSON
+TYPES = ["create", "member", "power_levels", "join_rules", "third_party_invite", "topic"]
+
+
+@given(
+    content=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=5),
+    event_type=st.sampled_from(TYPES),
+    state_key=st.sampled_from(["", ALICE, BOB, "t", None]),
+    version=st.sampled_from(["6", "10", "12"]),
+    junk=st.lists(st.tuples(st.sampled_from(TYPES), st.dictionaries(st.sampled_from(KEYS), VALUES)), max_size=3),
+)
+@settings(max_examples=70)
+def test_whatever_content_holds_it_is_allowed_or_refused(
+    content: Any, event_type: str, state_key: str | None, version: str, junk: list[tuple[str, Any]]
+) -> None:
+    room = READY[version]
+    base = room.message("x").raw
+
+    def odd_event(name: str, odd: Any, key: str | None) -> Event:
+        raw = {**base, "type": f"m.room.{name}", "content": odd, **({} if key is None else {"state_key": key})}
+        return stored_event(raw, room.version, EventId("$" + "A" * 43))
+
+    odd_keys = {"member": BOB, "third_party_invite": "t"}
+    odd_state = [odd_event(name, odd, odd_keys.get(name, "")) for name, odd in junk]
+    state = room.state | {odd.key: odd for odd in odd_state}
+    event = odd_event(event_type, content, state_key)
+    required_signers(event)
+    with contextlib.suppress(NotAllowedError):
+        authorize(event, state)
+    with contextlib.suppress(NotAllowedError):
+        check_auth_events(event, state.values())
+
+
+READY = {version: Room(version) for version in ("6", "10", "12")}

@@ -126,6 +126,19 @@ def test_any_bytes_are_json_or_a_clear_error(body: bytes) -> None:
         return
 
 
+@pytest.mark.parametrize("number", [2**63, 2**64, -(2**64), 10**40])
+def test_large_integers_keep_their_digits_from_reading_to_the_lenient_form(number: int) -> None:
+    body = b'{"a":[%d],"b":1.5}' % number
+    assert canonical_json.parse(body) == {"a": [number], "b": 1.5}
+    assert canonical_json.encode_lenient(canonical_json.parse(body)) == body
+
+
+def test_a_number_too_long_to_be_read_is_still_json() -> None:
+    assert canonical_json.parse(b'["x",1e2,0.' + b"1" * 5000 + b"]")[0] == "x"
+    with pytest.raises(NotJsonError):
+        canonical_json.parse(b"[" + b"1" * 5000 + b"]")
+
+
 def test_an_object_is_asked_for() -> None:
     assert canonical_json.parse_object(b'{"a":[]}') == {"a": []}
     with pytest.raises(InvalidInputError):
