@@ -11,7 +11,7 @@ import math
 
 import trio
 
-from relay.base.limits import MAX_UNSENT_BYTES, WRITE_STALL_TIMEOUT_S
+from relay.base.limits import MAX_UNSENT_BYTES, MIN_BODY_BYTES_PER_S, WRITE_STALL_TIMEOUT_S
 from relay.transport.wire.events import StreamGoneError, Wire
 
 READ_BYTES = 64 * 1024
@@ -169,17 +169,24 @@ class Channel:
             StreamGoneError: nobody reads it any more, or has not for `WRITE_STALL_TIMEOUT_S`.
         """
         left = memoryview(data)
+        patience_s = WRITE_STALL_TIMEOUT_S + len(data) / MIN_BODY_BYTES_PER_S
         if self._pump.wire.unsent_bytes >= MAX_UNSENT_BYTES:
             await (self._pump.flush() if flush else self._pump.written())
         while True:
             piece = left[:MAX_UNSENT_BYTES]
             last = len(piece) == len(left)
             sent = self._pump.wire.send(self.stream, piece, ended=ended and last)
+            if piece and not sent:
+                # No checkpoint since the wire said so: what changes from now on wakes us.
+                begun_s = trio.current_time()
+                woken = await self.wait(min(WRITE_STALL_TIMEOUT_S, patience_s))
+                patience_s -= trio.current_time() - begun_s
+                if not woken or self._pump.broken or self.gone:
+                    raise StreamGoneError
+                continue
             left = left[sent:]
             await (self._pump.flush() if flush else self._pump.written())
             if self._pump.broken or self.gone:
                 raise StreamGoneError
-            if last and sent == len(piece):
+            if last and not left:
                 return
-            if sent < len(piece) and not await self.wait(WRITE_STALL_TIMEOUT_S):
-                raise StreamGoneError
