@@ -55,6 +55,8 @@ class _Work:
     answer: dict[str, Any]
     todo: list["_Visit"]
     watched: tuple[RoomId, ...]
+    acknowledged: bool
+    """Whether messages to the device are kept that the app has: its token says so."""
     rooms: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -82,10 +84,10 @@ class Sync:
 
     async def answer(self, asked: Asked) -> dict[str, Any]:
         """Return the answer, at the latest after the time-out; with news, or without waiting, at once."""
-        session = asked.session
-        if asked.since is not None:
-            await self._acknowledge(session, asked.since)
+        session, since = asked.session, asked.since
         work = await self._build(asked)
+        if since is not None and work.acknowledged:
+            await self._ledger.run(to_device.drop_up_to, session.user, session.device, since.to_device)
         if asked.since is None or asked.full_state or asked.timeout_s <= 0 or _has_news(work):
             return _finish(work)
         with self._ledger.watch(("user", session.user)) as watch:
@@ -106,10 +108,6 @@ class Sync:
         """
         after, up_to = SyncToken.parse(begin).position, SyncToken.parse(end).position
         return await self._ledger.read(_device_changes, user, after, up_to)
-
-    async def _acknowledge(self, session: Session, since: SyncToken) -> None:
-        if await self._ledger.read(_holds_delivered, session, since.to_device):
-            await self._ledger.run(to_device.drop_up_to, session.user, session.device, since.to_device)
 
     async def _build(self, asked: Asked) -> _Work:
         # Who types lives in memory of this thread; steps run on another.
@@ -164,6 +162,7 @@ class Sync:
             answer=answer,
             todo=[visit for visit in todo if asked.filters.wants_room(visit.room)],
             watched=tuple(joined),
+            acknowledged=token is not None and _holds(index, session, token.to_device),
         )
         self._go_on(index, work)
         return work
@@ -240,7 +239,7 @@ def _device_changes(index: Index, user: UserId, after: int, up_to: int) -> dict[
     return {"changed": [], "left": [], **device_list_changes(index, user, after, up_to, log)}
 
 
-def _holds_delivered(index: Index, session: Session, position: int) -> bool:
+def _holds(index: Index, session: Session, position: int) -> bool:
     return bool(to_device.pending(index, session.user, session.device, 0, position, 1))
 
 

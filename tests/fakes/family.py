@@ -131,11 +131,12 @@ def good(response: Response) -> Any:
 class Family:
     """The box."""
 
-    def __init__(self, parts: ClientParts, far: FarMedia) -> None:
+    def __init__(self, parts: ClientParts, far: FarMedia, media_files: MediaFiles) -> None:
         self.parts = parts
         self.ledger = parts.ledger
         self.door = build(parts)
         self.far = far
+        self.media_files = media_files
         self.said = 0
 
     async def app(self, name: str, device: str = "PHONE") -> App:
@@ -195,6 +196,19 @@ async def open_family(files: MemoryFiles | None = None, rate: dict[str, Any] | N
             outboxes=Outboxes(ledger, NoOutlet(), clock, SERVER, config.delivery),
             media=Media(ledger, media_files, far, clock, SERVER, quota_bytes=QUOTA_BYTES),
         )
-        yield Family(parts, far)
+        yield Family(parts, far, media_files)
     if files is None:
         kept.unregister()
+
+
+def at(room: str, rest: str = "") -> str:
+    """Return the path of something of a room."""
+    return f"/rooms/{quote(room, safe='')}{rest}"
+
+
+async def two(family: Family, **body: object) -> tuple[App, App, str]:
+    """Return Ann, Bob and the room they are in."""
+    ann, bob = await family.app("ann"), await family.app("bob")
+    room = await ann.create_room(**{"preset": "public_chat", **body})
+    await bob.join(room)
+    return ann, bob, room

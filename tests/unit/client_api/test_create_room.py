@@ -1,6 +1,7 @@
 """What presets and overrides make of a room."""
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -8,6 +9,7 @@ from relay.base.errors import InvalidInputError
 from relay.base.ids import ServerName, UserId
 from relay.client_api.create_room import InvalidRoomStateError, plan_room
 from relay.rooms.matrix.writer import RoomPlan
+from tests.fakes.family import at, open_family
 
 ANN, SERVER = UserId("@ann:h"), ServerName("h")
 
@@ -107,3 +109,22 @@ def test_what_makes_no_sense_is_refused(body: dict[str, Any]) -> None:
 def test_what_the_box_makes_itself_cannot_be_in_the_initial_state() -> None:
     with pytest.raises(InvalidRoomStateError):
         plan(initial_state=[{"type": "m.room.create", "content": {}}])
+
+
+@pytest.mark.parametrize("version", ["10", "11", "12"])
+@pytest.mark.parametrize("preset", ["private_chat", "trusted_private_chat", "public_chat"])
+async def test_every_preset_makes_a_room_in_every_version(version: str, preset: str) -> None:
+    async with open_family() as family:
+        ann, bob = await family.app("ann"), await family.app("bob")
+        body = {"preset": preset, "room_version": version, "name": "N", "topic": "T", "room_alias_name": "a"}
+        room = await ann.create_room(**body, invite=[bob.user], is_direct=True)
+        await bob.join(room)
+        assert await bob.get(at(room, "/state/m.room.name")) == {"name": "N"}
+        assert (await bob.get(at(room, "/state/m.room.topic/")))["topic"] == "T"
+        assert await ann.get(at(room, "/aliases")) == {"aliases": ["#a:box.test"]}
+        found = await bob.get(f"/directory/room/{quote('#a:box.test')}")
+        assert (found["room_id"], found["servers"]) == (room, ["box.test"])
+        member = await ann.get(at(room, f"/state/m.room.member/{bob.user}?format=event"))
+        assert member["content"]["membership"] == "join"
+        status, _ = await ann.refused("POST", "/createRoom", body)
+        assert status == 400

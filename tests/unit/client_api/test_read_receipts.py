@@ -1,0 +1,47 @@
+"""How far people have read, and who hears of it."""
+
+from urllib.parse import quote
+
+from tests.fakes.family import at, open_family, two
+
+
+async def test_a_receipt_is_shown_to_all_and_a_private_one_to_oneself() -> None:
+    async with open_family() as family:
+        ann, bob, room = await two(family)
+        said = await ann.say(room, "x")
+        ann_since, bob_since = (await ann.sync())["next_batch"], (await bob.sync())["next_batch"]
+        await bob.post(at(room, f"/receipt/m.read.private/{quote(said)}"))
+        assert (await ann.sync(ann_since))["rooms"] == {}
+        own = (await bob.sync(bob_since))["rooms"]["join"][room]
+        (event,) = own["ephemeral"]["events"]
+        assert list(event["content"][said]["m.read.private"]) == [bob.user]
+        assert own["unread_notifications"]["notification_count"] == 0
+        await bob.post(at(room, f"/receipt/m.read/{quote(said)}"), {"thread_id": "main"})
+        (event,) = (await ann.sync(ann_since))["rooms"]["join"][room]["ephemeral"]["events"]
+        assert event["type"] == "m.receipt"
+        assert event["content"][said]["m.read"][bob.user]["thread_id"] == "main"
+
+
+async def test_markers_set_what_they_name() -> None:
+    async with open_family() as family:
+        ann, bob, room = await two(family)
+        said = await ann.say(room, "x")
+        since = (await bob.sync())["next_batch"]
+        await bob.post(at(room, "/read_markers"), {"m.fully_read": said, "m.read": said})
+        section = (await bob.sync(since))["rooms"]["join"][room]
+        assert section["account_data"]["events"] == [{"type": "m.fully_read", "content": {"event_id": said}}]
+        assert said in section["ephemeral"]["events"][0]["content"]
+        await bob.post(at(room, f"/receipt/m.fully_read/{quote(said)}"))
+
+
+async def test_what_makes_no_sense_is_refused() -> None:
+    async with open_family() as family:
+        ann, bob, room = await two(family)
+        said = await ann.say(room, "x")
+        eve = await family.app("eve")
+        path = at(room, f"/receipt/m.read/{quote(said)}")
+        assert await eve.refused("POST", path, {}) == (403, "M_FORBIDDEN")
+        for body in ({"thread_id": ""}, {"thread_id": 5}):
+            assert (await bob.refused("POST", path, body))[0] == 400
+        assert (await bob.refused("POST", at(room, f"/receipt/m.seen/{quote(said)}"), {}))[0] == 400
+        assert (await bob.refused("POST", at(room, "/receipt/m.read/nonsense"), {}))[0] == 400

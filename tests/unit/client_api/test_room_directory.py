@@ -1,0 +1,38 @@
+"""Names that lead to rooms."""
+
+from urllib.parse import quote
+
+from tests.fakes.family import at, open_family, two
+
+
+async def test_aliases_belong_to_who_made_them_and_to_who_may_name_the_room() -> None:
+    async with open_family() as family:
+        ann, bob, room = await two(family)
+        path = f"/directory/room/{quote('#kitchen:box.test')}"
+        await bob.put(path, {"room_id": room})
+        assert (await ann.refused("PUT", path, {"room_id": room}))[0] == 409
+        assert (await ann.refused("PUT", at(room, "/state/m.room.canonical_alias"), {"alias": "#no:box.test"})) == (
+            400,
+            "M_BAD_ALIAS",
+        )
+        await ann.put(at(room, "/state/m.room.canonical_alias"), {"alias": "#kitchen:box.test"})
+        eve = await family.app("eve")
+        assert (await eve.refused("DELETE", path))[0] == 403
+        assert (await ann.ask("DELETE", path)).status == 200
+        assert await ann.refused("GET", path) == (404, "M_NOT_FOUND")
+        assert (await ann.refused("PUT", f"/directory/room/{quote('#x:far.test')}", {"room_id": room}))[0] == 400
+
+
+async def test_a_listed_room_is_found_in_the_directory() -> None:
+    async with open_family() as family:
+        ann = await family.app("ann")
+        room = await ann.create_room(visibility="public", name="Garden", topic="roses")
+        await ann.create_room(name="Cellar")
+        listed = (await ann.get("/publicRooms"))["chunk"]
+        assert [(entry["room_id"], entry["name"], entry["num_joined_members"]) for entry in listed] == [
+            (room, "Garden", 1)
+        ]
+        assert (await ann.post("/publicRooms", {"filter": {"generic_search_term": "ROSE"}}))["chunk"] == listed
+        assert (await ann.post("/publicRooms", {"filter": {"generic_search_term": "tulip"}}))["chunk"] == []
+        await ann.put(f"/directory/list/room/{quote(room)}", {"visibility": "private"})
+        assert (await ann.get("/publicRooms"))["chunk"] == []

@@ -1,0 +1,56 @@
+"""The same request twice has one effect."""
+
+import pytest
+
+from relay.base.ids import DeviceId, EventId, UserId
+from relay.delivery.sending import KEPT_MS, TABLES, AlreadySentError, ClientTransaction, record, refuse_repeated
+from relay.store.ledger import Change
+from tests.fakes.ledger import memory_ledger
+
+EVENT = EventId("$" + "A" * 43)
+FIRST = ClientTransaction(UserId("@a:h"), DeviceId("D"), "send/!r:h/m.room.message", "t1")
+
+
+async def test_a_repeated_transaction_names_the_event_of_the_first() -> None:
+    async with memory_ledger(TABLES) as ledger:
+        await ledger.run(record, FIRST, EVENT, 1)
+        with pytest.raises(AlreadySentError) as repeated:
+            await ledger.read(refuse_repeated, FIRST)
+        assert repeated.value.event_id == EVENT
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ClientTransaction(UserId("@b:h"), FIRST.device, FIRST.path, "t1"),
+        ClientTransaction(FIRST.user, DeviceId("E"), FIRST.path, "t1"),
+        ClientTransaction(FIRST.user, FIRST.device, "send/!r:h/m.reaction", "t1"),
+        ClientTransaction(FIRST.user, FIRST.device, FIRST.path, "t2"),
+        ClientTransaction(FIRST.user, DeviceId(""), "D" + FIRST.path, "t1"),
+    ],
+)
+async def test_another_person_device_path_or_id_is_another_transaction(other: ClientTransaction) -> None:
+    async with memory_ledger(TABLES) as ledger:
+        await ledger.run(record, FIRST, EVENT, 1)
+        await ledger.read(refuse_repeated, other)
+
+
+async def test_a_transaction_without_an_event_is_remembered_too() -> None:
+    async with memory_ledger(TABLES) as ledger:
+        await ledger.run(record, FIRST, None, 1)
+        with pytest.raises(AlreadySentError) as repeated:
+            await ledger.read(refuse_repeated, FIRST)
+        assert repeated.value.event_id is None
+
+
+async def test_after_a_day_old_transactions_go() -> None:
+    def many(change: Change, start: int, now_ms: int) -> None:
+        record(change, ClientTransaction(FIRST.user, FIRST.device, FIRST.path, f"n{start}"), None, now_ms)
+
+    async with memory_ledger(TABLES) as ledger:
+        for number in range(600):
+            await ledger.run(many, number, 0)
+        for number in range(600, 1200):
+            await ledger.run(many, number, KEPT_MS + 1)
+        left = await ledger.read(lambda index: index.value("SELECT count(*) FROM client_transaction"))
+        assert 600 <= left < 1200
