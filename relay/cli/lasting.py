@@ -45,10 +45,12 @@ def run_up(state: Path, profile: str, *, headless: bool) -> int:
 
     from relay.cli import own_ca, reset
     from relay.cli.house import run_house
-    from relay.cli.provisioning import provisioned
+    from relay.cli.provisioning import PROFILES, provisioned
 
     if state.is_dir():
         reset.finish(state)
+    if profile not in PROFILES:
+        raise ConfigError(f"there is no profile {profile!r}; known are {', '.join(PROFILES)}")
     arguments = ["--state", str(state), "--profile", profile, *(["--headless"] if headless else [])]
     if not provisioned(state):
         if headless or not os.isatty(0):

@@ -3,7 +3,8 @@
 Request `{"seq": 1, "verb": "set", "settings": {"name": "box.example"}}`; reply
 `{"seq": 1, "ok": true, "result": {...}}` or `{"seq": 1, "ok": false, "code": ..., "message": ...}`. A changing request
 that is repeated with the same `seq` is not carried out again but answered again: a program that lost the cable asks
-once more.
+once more. Ctrl-C and LF (`03 0A`) bring a line in any state to where a `{` is understood; lines of answers that do not
+begin with `{` are for people.
 """
 
 import hashlib

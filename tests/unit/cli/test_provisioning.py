@@ -1,4 +1,5 @@
 import datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import trustme
 
 from relay.base.config import load
 from relay.base.errors import ConfigError, ConflictError, InvalidInputError
+from relay.cli import own_ca, provisioning
+from relay.cli.files import write_whole
 from relay.cli.provisioning import ProvisionPlan, is_loopback, plan_config, provision, provisioned, read_password
 from tests.fakes.house import MemoryHouse
 
@@ -74,6 +77,37 @@ def test_what_was_cut_short_is_no_box_and_the_next_attempt_starts_afresh(tmp_pat
     house.fails = False
     provision(tmp_path, plan(), house.open, NOW)
     assert provisioned(tmp_path)
+
+
+class PowerCutError(Exception):
+    """The power went."""
+
+
+def test_wherever_the_power_is_cut_the_next_attempt_makes_a_whole_box(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuts = 0
+    while True:
+        folder, writes = tmp_path / str(cuts), iter(range(cuts))
+
+        def write_until_cut(path: Path, data: bytes, *, mode: int = 0o600, left: Iterator[int] = writes) -> None:
+            if next(left, None) is None:
+                raise PowerCutError
+            write_whole(path, data, mode=mode)
+
+        for room in (provisioning, own_ca):
+            monkeypatch.setattr(room, "write_whole", write_until_cut)
+        try:
+            provision(folder, ProvisionPlan(name="box.example"), MemoryHouse().open, NOW)
+            break
+        except PowerCutError:
+            assert not provisioned(folder)
+        monkeypatch.undo()
+        made = provision(folder, ProvisionPlan(name="box.example"), MemoryHouse().open, NOW)
+        assert load(folder) == made.config
+        assert not (folder / "provisioning").exists()
+        cuts += 1
+    assert cuts == 7
 
 
 def test_files_named_in_the_plan_survive_an_attempt_cut_short(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,37 @@ def test_a_reset_cut_short_is_finished_at_the_next_start(tmp_path: Path) -> None
     (tmp_path / "root.key").unlink()
     reset.finish(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+class PowerCutError(Exception):
+    """The power went."""
+
+
+def test_wherever_the_power_is_cut_the_next_start_finishes_or_finds_the_box_untouched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cuts, finished = Path.unlink, 0, False
+    while not finished:
+        folder, left = tmp_path / str(cuts), iter(range(cuts))
+        folder.mkdir()
+        a_box(folder)
+
+        def unlink_until_cut(path: Path, *, missing_ok: bool = False, left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise PowerCutError
+            whole(path, missing_ok=missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", unlink_until_cut)
+        try:
+            reset.wipe(folder)
+            finished = True
+        except PowerCutError:
+            monkeypatch.undo()
+            begun = (folder / reset.MARKER).exists()
+            reset.finish(folder)
+            assert len(list(folder.iterdir())) == (0 if begun else 3)
+        cuts += 1
+    assert cuts > 3
 
 
 def test_a_start_without_a_reset_touches_nothing(tmp_path: Path) -> None:

@@ -101,6 +101,18 @@ def test_a_set_that_fails_in_the_middle_plans_nothing() -> None:
     assert person.ask(seq=2, verb="plan")["result"]["planned"] == {}
 
 
+@pytest.mark.parametrize(
+    "before",
+    [b"", b"noise", b"\r", b"\rhalf a li", b"\rsetup\r", b"\rset password\rsecr", b'{"half', b"\r\x1b[", b"\r\xe2\x82"],
+)
+def test_interrupt_and_newline_bring_a_line_in_any_state_to_where_a_program_is_heard(before: bytes) -> None:
+    person = Person()
+    person.send(before)
+    answer = person.send(b'\x03\n{"seq":1,"verb":"hello"}\n')
+    assert Person.replies(answer)[-1]["seq"] == 1
+    assert answer.endswith("}\r\n")
+
+
 def test_settings_are_taken_back() -> None:
     person = Person()
     person.ask(seq=1, verb="set", settings={"name": "box.example"})
