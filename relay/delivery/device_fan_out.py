@@ -10,7 +10,7 @@ from relay.base.ids import DeviceId, ServerName, UserId, server_of
 from relay.delivery import outbox_queue
 from relay.household import cross_signing, device_keys, device_lists, devices, key_signatures
 from relay.rooms.matrix import members
-from relay.store.ledger import Change
+from relay.store.ledger import Change, Index
 
 Json = dict[str, Any]
 
@@ -42,6 +42,12 @@ def introduce(change: Change, user: UserId, servers: Iterable[ServerName]) -> No
         tell(change, user, known[0].device, device_lists.last_change(change, user), set(servers) - {server_of(user)})
 
 
+def look_again(index: Index, user: UserId) -> Json | None:
+    """Return the EDU that makes a server fetch the whole device list of `user`; None where they have no device."""
+    known = devices.list_devices(index, user)
+    return {"edu_type": _DEVICE, "content": _device_update(index, user, known[0].device, 0)} if known else None
+
+
 def tell(change: Change, user: UserId, device: DeviceId | None, previous: int, servers: set[ServerName]) -> None:
     """Queue the update for `servers`, `previous` being the last stream id they may know."""
     for server in sorted(servers):
@@ -54,18 +60,18 @@ def tell(change: Change, user: UserId, device: DeviceId | None, previous: int, s
         outbox_queue.enqueue(change, server, _DEVICE, _device_update(change, user, device, before), replaces=user)
 
 
-def _device_update(change: Change, user: UserId, device: DeviceId, previous: int) -> Json:
+def _device_update(index: Index, user: UserId, device: DeviceId, previous: int) -> Json:
     content: Json = {
         "user_id": user,
         "device_id": device,
-        "stream_id": device_lists.last_change(change, user),
+        "stream_id": device_lists.last_change(index, user),
         "prev_id": [previous] if previous else [],
     }
-    if not devices.exists(change, user, device):
+    if not devices.exists(index, user, device):
         return {**content, "deleted": True}
-    keys = device_keys.keys_of(change, user, [device]).get(device)
+    keys = device_keys.keys_of(index, user, [device]).get(device)
     if keys is not None:
-        content["keys"] = key_signatures.with_signatures(change, user, device, None, keys)
+        content["keys"] = key_signatures.with_signatures(index, user, device, None, keys)
     return content
 
 

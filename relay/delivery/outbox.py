@@ -6,8 +6,8 @@ the journal has them, and everything else is read through `Ledger.read`.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TypeVarTuple
 
@@ -17,7 +17,7 @@ from relay.base.clock import Clock
 from relay.base.config import DeliveryConfig
 from relay.base.errors import PeerRefusedError, RelayError, StorageError
 from relay.base.ids import ServerName, server_of
-from relay.base.limits import MIB
+from relay.base.limits import MIB, NUDGE_TIMEOUT_S
 from relay.base.log import get_logger, tag
 from relay.delivery import outbox_queue as queue
 from relay.delivery.outbox_backoff import is_given_up, next_delay_s
@@ -113,6 +113,15 @@ class Outboxes:
         lane = self._lane(server)
         lane.greeting = True
         await lane.attempted.wait()
+
+    def has_met(self, server: ServerName) -> bool:
+        """Return whether `server` has taken a transaction in this run."""
+        return server in self._met
+
+    async def nudge(self, server: ServerName, *, edus: Sequence[Json]) -> None:
+        """Send a transaction of its own with `edus` at once, whatever comes of it within `NUDGE_TIMEOUT_S`."""
+        with suppress(RelayError), trio.move_on_after(NUDGE_TIMEOUT_S):
+            await self._outlet.send(server, self._transaction_id(), [], edus, self._clock.wall_ms())
 
     async def status(self) -> Mapping[ServerName, Standing]:
         """Return every destination with what waits for it, what was dropped, and since when it is silent."""

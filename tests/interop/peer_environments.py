@@ -8,12 +8,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 PEERS = Path(__file__).resolve().parents[2] / ".peers"
+DRIVERS = Path(__file__).parent / "drivers"
 SYNAPSE = "matrix-synapse==1.163.*"
+NIO = "matrix-nio[e2e]==0.26.0"
 _INSTALL_TIMEOUT_S = 600
 
 
@@ -22,31 +25,54 @@ def synapse_python() -> Path:
 
     Under `CI=true` it fails instead: there a missing peer is a defect.
     """
-    return _environment("synapse", [SYNAPSE])
+    return _python_environment("synapse", [SYNAPSE])
 
 
-def _environment(name: str, requirements: list[str]) -> Path:
+def nio_python() -> Path:
+    """Return the interpreter of an environment that has matrix-nio with encryption; as `synapse_python` otherwise."""
+    return _python_environment("nio", [NIO])
+
+
+def js_node_modules() -> Path:
+    """Return the node_modules folder that has matrix-js-sdk and its Rust crypto; as `synapse_python` otherwise."""
+    locks = [DRIVERS / "package.json", DRIVERS / "package-lock.json"]
+
+    def build(folder: Path) -> None:
+        folder.mkdir()
+        for lock in locks:
+            shutil.copy(lock, folder)
+        _run(["npm", "ci", "--silent", "--ignore-scripts"], folder)
+
+    return _environment("js", "".join(lock.read_text() for lock in locks), build) / "node_modules"
+
+
+def _python_environment(name: str, requirements: list[str]) -> Path:
+    def build(folder: Path) -> None:
+        _run([sys.executable, "-m", "venv", str(folder)])
+        python = str(folder / "bin" / "python")
+        _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements])
+
+    return _environment(name, "\n".join([sys.version, *requirements]), build) / "bin" / "python"
+
+
+def _environment(name: str, made_of: str, build: Callable[[Path], None]) -> Path:
     folder = PEERS / name
-    python = folder / "bin" / "python"
     stamp = folder / "made-of.txt"
-    wanted = "\n".join([sys.version, *requirements])
     PEERS.mkdir(exist_ok=True)
     with (PEERS / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if python.exists() and stamp.exists() and stamp.read_text() == wanted:
-            return python
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            _run([sys.executable, "-m", "venv", str(folder)])
-            _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements])
-        except (OSError, subprocess.SubprocessError) as error:
-            _cannot_be_had(name, error)
-        stamp.write_text(wanted)
-    return python
+        if not stamp.exists() or stamp.read_text() != made_of:
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                build(folder)
+            except (OSError, subprocess.SubprocessError) as error:
+                _cannot_be_had(name, error)
+            stamp.write_text(made_of)
+    return folder
 
 
-def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=_INSTALL_TIMEOUT_S)
+def _run(command: list[str], folder: Path | None = None) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=_INSTALL_TIMEOUT_S, cwd=folder)
 
 
 def _cannot_be_had(name: str, error: Exception) -> None:

@@ -4,9 +4,9 @@ from trio.testing import MockClock
 
 from relay.base.config import DeliveryConfig
 from relay.base.ids import ServerName
-from relay.base.limits import HOME_AGAIN_CONCURRENCY
+from relay.base.limits import HOME_AGAIN_CONCURRENCY, HOME_AGAIN_KNOCKING_S, HOME_AGAIN_QUIET_S
 from relay.delivery import home_again, outbox, outbox_queue, outbox_tables
-from relay.delivery.home_again import greet_all
+from relay.delivery.home_again import greet_again, greet_all, knock_all
 from relay.delivery.outbox import Outboxes
 from relay.store.ledger import Change, Index
 from tests.fakes import departures
@@ -71,3 +71,38 @@ async def test_a_dead_server_does_not_keep_the_others_waiting(
         assert alive.attempts == [start]
         assert trio.current_time() - start == pytest.approx(60, abs=0.1)
         nursery.cancel_scope.cancel()
+
+
+async def test_who_answered_is_greeted_twice_more_and_the_dead_are_left_in_peace(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (outbox, outbox_queue):
+        monkeypatch.setattr(module, "departures", departures)
+    monkeypatch.setattr(home_again, "members", Members("alive", "dead"))
+    alive, dead = SleepingPeer(), SleepingPeer(asleep_until_s=1e6)
+    async with memory_ledger(outbox_tables.TABLES, departures.TABLES) as ledger, trio.open_nursery() as nursery:
+        boxes = Outboxes(ledger, FakeOutlet(alive=alive, dead=dead), FakeClock(), HERE, DeliveryConfig())
+        await nursery.start(boxes.run)
+        await greet_all(ledger, boxes, HERE)
+        await greet_again(ledger, boxes, HERE)
+        assert len(alive.attempts) == 3
+        assert all(not edus for _, _, edus in alive.transactions)
+        assert len({transaction for transaction, _, _ in alive.transactions}) == 3
+        assert not boxes.has_met(ServerName("dead.example"))
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_knock_asks_to_look_at_a_device_list_and_never_takes_long(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (outbox, outbox_queue):
+        monkeypatch.setattr(module, "departures", departures)
+    edu = {"edu_type": "m.device_list_update", "content": {"prev_id": []}}
+    monkeypatch.setattr(home_again, "_knocks", lambda _index, _own: {ServerName(f"{n}.example"): edu for n in "ab"})
+    awake, asleep = SleepingPeer(), SleepingPeer(asleep_until_s=1e6, slow_s=60)
+    async with memory_ledger(outbox_tables.TABLES, departures.TABLES) as ledger:
+        boxes = Outboxes(ledger, FakeOutlet(a=awake, b=asleep), FakeClock(), HERE, DeliveryConfig())
+        start = trio.current_time()
+        await knock_all(ledger, boxes, HERE)
+        assert awake.edus == [edu]
+        assert trio.current_time() - start == pytest.approx(HOME_AGAIN_KNOCKING_S + HOME_AGAIN_QUIET_S, abs=0.01)

@@ -1,0 +1,82 @@
+"""What every part of the house stands on: keys, ledger, own signing key."""
+
+import getpass
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from relay.base.clock import Clock, SystemClock
+from relay.base.config import Config, StoreConfig
+from relay.base.errors import ConfigError
+from relay.base.ids import ServerName
+from relay.core.matrix.signing import SigningKey
+from relay.delivery.tables import TABLES as DELIVERY_TABLES
+from relay.household.tables import TABLES as HOUSEHOLD_TABLES
+from relay.rooms.matrix import signing_key
+from relay.rooms.matrix.tables import TABLES as ROOM_TABLES
+from relay.store import keyring
+from relay.store.keyring import KeyFile, Keyring, Passphrase
+from relay.store.ledger import Ledger, open_ledger
+
+TABLES = (ROOM_TABLES, HOUSEHOLD_TABLES, *DELIVERY_TABLES)
+_CREDENTIAL = "doorstep.passphrase"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """One open state folder."""
+
+    folder: Path
+    config: Config
+    clock: Clock
+    keyring: Keyring
+    ledger: Ledger
+    key: SigningKey
+
+    @property
+    def server(self) -> ServerName:
+        """The name of the box."""
+        return self.config.server.name
+
+
+@asynccontextmanager
+async def open_house(folder: Path, config: Config) -> AsyncIterator[House]:
+    """Open the state folder, which is made if it is empty; on leaving, everything is on flash.
+
+    Raises:
+        StateLockedError: another process holds it.
+        WrongKeyError: it does not open with this key; nothing was changed.
+        DamagedError: the journal or the index is not what was written.
+    """
+    clock = SystemClock()
+    keys = _unlock(folder, config.store)
+    async with open_ledger(folder, keys, TABLES, config.store) as ledger:
+        key = await signing_key.own_key(ledger, clock.wall_ms())
+        yield House(folder=folder, config=config, clock=clock, keyring=keys, ledger=ledger, key=key)
+
+
+def _unlock(folder: Path, config: StoreConfig) -> Keyring:
+    new = not (folder / keyring.FILE_NAME).exists()
+    if config.key_source == "passphrase":
+        source: KeyFile | Passphrase = Passphrase(_passphrase(new=new))
+    else:
+        source = KeyFile(folder / config.key_file)
+        if new and not source.path.exists():
+            source.create()
+    return keyring.create_keyring(folder, source) if new else keyring.open_keyring(folder, source)
+
+
+def _passphrase(*, new: bool) -> bytes:
+    """Return the passphrase from the service's credentials or the terminal: never from arguments or environment."""
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    if credentials and (file := Path(credentials) / _CREDENTIAL).exists():
+        return file.read_bytes().rstrip(b"\r\n")
+    if not sys.stdin.isatty():
+        raise ConfigError(f"the passphrase is asked for at a terminal, or read from the credential {_CREDENTIAL}")
+    phrase = getpass.getpass("passphrase of the box: ")
+    if new and phrase != getpass.getpass("once more: "):
+        raise ConfigError("the two passphrases differ")
+    return phrase.encode()

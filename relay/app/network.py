@@ -1,0 +1,122 @@
+"""The box towards other servers: requests out, requests in."""
+
+from dataclasses import dataclass
+
+from relay.app.house import House
+from relay.app.version import VERSION
+from relay.base.errors import NotFoundError
+from relay.base.ids import RoomId, UserId
+from relay.base.limits import MIB
+from relay.delivery.incoming import Incoming
+from relay.delivery.media import Media
+from relay.delivery.outbox import Outboxes
+from relay.federation.matrix import door
+from relay.federation.matrix.client.client import FederationClient
+from relay.federation.matrix.client.media import MatrixMedia
+from relay.federation.matrix.client.outlet import MatrixOutlet
+from relay.federation.matrix.client.people import MatrixPeoplePeers
+from relay.federation.matrix.client.rooms import MatrixRoomPeers
+from relay.federation.matrix.keys import OwnKeys
+from relay.household import accounts, consent
+from relay.rooms.matrix import signing_key
+from relay.rooms.matrix.answering import Answering
+from relay.rooms.matrix.backfill import Backfiller
+from relay.rooms.matrix.hosting import Hosting
+from relay.rooms.matrix.inbox import RoomInboxes
+from relay.rooms.matrix.inviting import Inviting
+from relay.rooms.matrix.joining import Joining
+from relay.rooms.matrix.leaving import Leaving
+from relay.rooms.matrix.receiving import PduReceiver
+from relay.rooms.matrix.server_keys import ServerKeys
+from relay.rooms.matrix.typing import Typing
+from relay.rooms.matrix.writer import RoomWriter
+from relay.store.ledger import Index
+from relay.store.media_files import MediaFiles
+from relay.transport.client import HttpClient
+from relay.transport.dialing import TcpDialer
+from relay.transport.discovery import Discovery
+from relay.transport.names import DnsResolver
+from relay.transport.routing import Router
+from relay.transport.tls import client_context
+
+MEDIA_FOLDER = "media"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """Everything that speaks with other servers; `http`, `inboxes` and `outboxes` have a `run` to be started."""
+
+    http: HttpClient
+    people: MatrixPeoplePeers
+    writer: RoomWriter
+    joining: Joining
+    leaving: Leaving
+    inviting: Inviting
+    backfiller: Backfiller
+    inboxes: RoomInboxes
+    outboxes: Outboxes
+    typing: Typing
+    media: Media
+    federation: Router
+
+
+async def open_network(house: House) -> Network:
+    """Connect the rooms that other servers take part in; nothing runs yet."""
+    config, ledger, clock, server, key = house.config, house.ledger, house.clock, house.server, house.key
+    authority = house.folder / config.tls.ca if config.tls.ca else None
+    http = HttpClient(
+        TcpDialer(
+            client_context(authority),
+            allow_private=config.federation.allow_private_peers,
+            timeout_s=config.federation.connect_timeout_s,
+        )
+    )
+    discovery = Discovery(http, DnsResolver(), clock)
+    client = FederationClient(http, discovery, server, key, timeout_s=config.federation.request_timeout_s)
+    peers = MatrixRoomPeers(client)
+    keys = ServerKeys(ledger, peers, clock, server)
+    writer = RoomWriter(ledger, server, key, clock)
+    receiver = PduReceiver(ledger, keys, server, clock)
+    typing = Typing(ledger)
+    outboxes = Outboxes(ledger, MatrixOutlet(client, server), clock, server, config.delivery)
+    quota_bytes = config.store.media_quota_mib * MIB
+    files = MediaFiles(house.folder / MEDIA_FOLDER, quota_bytes=quota_bytes)
+    media = Media(ledger, files, MatrixMedia(client), clock, server, quota_bytes=quota_bytes)
+    old_keys = await ledger.read(signing_key.old_keys)
+    federation = door.build(
+        door.FederationParts(
+            server=server,
+            clock=clock,
+            ledger=ledger,
+            server_keys=keys,
+            own_keys=OwnKeys(server, key, old_keys, clock),
+            hosting=Hosting(ledger, keys=keys, server=server, key=key, clock=clock, may_invite=_may_invite),
+            answering=Answering(ledger, server),
+            incoming=Incoming(ledger, receiver, typing, server, clock),
+            media=media,
+            rates=config.rate,
+            peer_seen=outboxes.peer_seen,
+            version=VERSION,
+        )
+    )
+    return Network(
+        http=http,
+        people=MatrixPeoplePeers(client),
+        writer=writer,
+        joining=Joining(ledger, peers=peers, keys=keys, writer=writer, server=server, key=key, clock=clock),
+        leaving=Leaving(ledger, peers=peers, writer=writer, server=server, key=key, clock=clock),
+        inviting=Inviting(ledger, peers=peers, keys=keys, writer=writer, server=server, key=key, clock=clock),
+        backfiller=Backfiller(ledger, peers=peers, keys=keys, server=server),
+        inboxes=RoomInboxes(ledger, peers=peers, keys=keys, server=server, clock=clock),
+        outboxes=outboxes,
+        typing=typing,
+        media=media,
+        federation=federation,
+    )
+
+
+def _may_invite(index: Index, sender: UserId, invited: UserId, _room: RoomId) -> None:
+    """Put a stranger's question to somebody at home, or refuse to."""
+    if not accounts.is_active(index, invited):
+        raise NotFoundError("nobody here has this name")
+    consent.check_invite(index, invited, sender)

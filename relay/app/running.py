@@ -1,0 +1,136 @@
+"""Serving: doors open when everything behind them is ready, and close before anything behind them stops."""
+
+import signal
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from relay.admin.operations import HouseOperator
+from relay.admin.operator import Operator
+from relay.admin.server import serve_admin
+from relay.app.family import family_door
+from relay.app.house import House, open_house
+from relay.app.network import Network, open_network
+from relay.app.operator import HousePeople, HouseReport
+from relay.base import log
+from relay.base.config import ClientConfig, Config, FederationConfig, load
+from relay.base.errors import RelayError
+from relay.delivery.home_again import greet_again, greet_all, knock_all
+from relay.delivery.member_refresh import MemberRefresh
+from relay.transport.message import Endpoint
+from relay.transport.server import Server, listen
+from relay.transport.tls import server_context
+
+_DRAIN_S = 4.0
+
+
+def run(folder: Path) -> bool:
+    """Serve the box of `folder` until SIGTERM, SIGINT or an operator stops it.
+
+    Returns:
+        Whether an operator asked for a new start.
+
+    Raises:
+        RelayError: the box cannot serve; the message says why in one line.
+    """
+    config = load(folder)
+    log.configure(level=config.log.level)
+    try:
+        return trio.run(_serve, folder, config)
+    except BaseExceptionGroup as group:
+        # One fault ends every task of the house; the person who started it is told that one, in one line.
+        raise _fault_of(group) from group
+
+
+def _fault_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    fault: BaseException = group
+    while isinstance(fault, BaseExceptionGroup) and len(fault.exceptions) == 1:
+        fault = fault.exceptions[0]
+    return fault if isinstance(fault, RelayError) else group
+
+
+@asynccontextmanager
+async def open_offline(folder: Path, config: Config) -> AsyncIterator[Operator]:
+    """Open the house without doors and network, for the command line; `folder` may be empty."""
+    async with open_house(folder, config) as house:
+        yield HouseOperator(HousePeople(house, None), HouseReport(house, {}), stop=None)
+
+
+class _Stop:
+    """Set once, by a signal or an operator."""
+
+    def __init__(self) -> None:
+        self.asked = trio.Event()
+        self.restart = False
+
+    def __call__(self, restart: bool) -> None:  # noqa: FBT001 - the operator's callback
+        self.restart = restart
+        self.asked.set()
+
+
+async def _serve(folder: Path, config: Config) -> bool:
+    stop = _Stop()
+    async with open_house(folder, config) as house:
+        network = await open_network(house)
+        async with trio.open_nursery() as signals:
+            await signals.start(_listen_to_signals, stop)
+            await _serve_house(house, network, stop)
+            signals.cancel_scope.cancel()
+    return stop.restart
+
+
+async def _serve_house(house: House, network: Network, stop: _Stop) -> None:
+    listening: dict[str, str] = {}
+    leave_rooms = MemberRefresh(house.ledger, network.writer, network.leaving, house.clock).leave_all
+    operator = HouseOperator(HousePeople(house, leave_rooms), HouseReport(house, listening), stop=stop)
+    async with trio.open_nursery() as workers:
+        for worker in (network.http.run, network.outboxes.run, network.inboxes.run, network.typing.run):
+            await workers.start(worker)
+        await workers.start(partial(serve_admin, house.folder, operator))
+        async with trio.open_nursery() as doors:
+            front = _Doors(house, doors, stop, listening)
+            await front.open("client", house.config.client, family_door(house, network).answer)
+            await knock_all(house.ledger, network.outboxes, house.server)
+            await front.open("federation", house.config.federation, network.federation.answer)
+            for greet in (greet_all, greet_again):
+                workers.start_soon(greet, house.ledger, network.outboxes, house.server)
+            words = " ".join(f"{name}={url}" for name, url in sorted(listening.items(), reverse=True))
+            sys.stdout.write(f"ready {words} name={house.server}\n")
+            sys.stdout.flush()
+            log.get_logger().info("house.opened", boot=house.ledger.boot)
+        workers.cancel_scope.cancel()
+    log.get_logger().info("house.closed")
+
+
+class _Doors:
+    """Opens doors into one nursery; all close when the house stops."""
+
+    def __init__(self, house: House, nursery: trio.Nursery, stop: _Stop, listening: dict[str, str]) -> None:
+        self._house = house
+        self._nursery = nursery
+        self._stop = stop
+        self._listening = listening
+
+    async def open(self, name: str, config: ClientConfig | FederationConfig, answer: Endpoint) -> None:
+        """Listen, and note the real address under `name`."""
+        door = await listen(config.listen, _certificate(self._house) if config.tls else None)
+        await self._nursery.start(partial(Server(answer).run, [door], stop=self._stop.asked, drain_s=_DRAIN_S))
+        self._listening[name] = f"{'https' if config.tls else 'http'}://{door.address}"
+
+
+def _certificate(house: House) -> ssl.SSLContext:
+    tls = house.config.tls
+    cert, key = (tls.cert, tls.key) if tls.cert else ("tls/cert.pem", "tls/key.pem")
+    return server_context(house.folder / cert, house.folder / key)
+
+
+async def _listen_to_signals(stop: _Stop, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for _ in signals:
+            stop(False)  # noqa: FBT003 - the operator's callback

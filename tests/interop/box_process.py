@@ -1,0 +1,108 @@
+"""A whole box as a user runs it: provisioned and started by the command line, stopped kindly or not at all."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+import trustme
+
+from tests.interop.peer_clients import Api
+from tests.interop.synapse_peer import end_process, free_port, wait_until_answers, write_certificate
+
+ROOT = Path(__file__).resolve().parents[2]
+PASSWORD = "correct horse battery"
+
+
+class BoxProcess:
+    """One relay with its state folder; a context manager that starts and ends it."""
+
+    def __init__(self, folder: Path, authority: trustme.CA, *, settings: dict[str, str] | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.state = folder, folder / "state"
+        port, self.client_port = free_port(), free_port()
+        self.name = f"localhost:{port}"
+        self.base = f"http://127.0.0.1:{self.client_port}"
+        self.process: subprocess.Popen[bytes] | None = None
+        write_certificate(authority, folder)
+        self.password_file = folder / "password"
+        self.password_file.write_text(PASSWORD)
+        free = {
+            "rate.login_per_minute": "100000",
+            "rate.login_burst": "100000",
+            "rate.message_per_s": "100000",
+            "rate.message_burst": "100000",
+            "rate.federation_per_s": "100000",
+            "rate.federation_burst": "100000",
+            "rate.invite_per_minute": "100000",
+            "rate.invite_burst": "100000",
+        }
+        options = [f"--set={key}={value}" for key, value in {**free, **(settings or {})}.items()]
+        self.relay(
+            "provision",
+            *("--name", self.name, "--profile", "desk", "--owner", "anna", "--password-file", self.password_file),
+            *("--federation", f"localhost:{port}", "--client", f"127.0.0.1:{self.client_port}"),
+            *("--tls-cert", folder / "tls.crt", "--tls-key", folder / "tls.key", "--tls-ca", folder / "ca.crt"),
+            *("--key-file", folder / "root.key", *options),
+        )
+
+    def relay(self, *arguments: object, within_s: float = 60) -> str:
+        """Run one command on this box's state folder and return what it printed.
+
+        Raises:
+            RuntimeError: it ended with anything but 0; the message holds its standard error.
+        """
+        words = [str(word) for word in arguments]
+        line = [sys.executable, "-m", "relay", *words, "--state", str(self.state)]
+        outcome = subprocess.run(
+            line, capture_output=True, text=True, timeout=within_s, check=False, env=self._environment()
+        )
+        if outcome.returncode:
+            raise RuntimeError(f"relay {words[0]} ended with {outcome.returncode}: {outcome.stderr}")
+        return outcome.stdout
+
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def start(self, within_s: float = 20) -> float:
+        """Start, wait until it answers, return how long that took in seconds."""
+        begun = time.monotonic()
+        line = [sys.executable, "-m", "relay", "up", "--headless", "--state", str(self.state)]
+        with (self.folder / "log").open("ab") as out:
+            self.process = subprocess.Popen(line, stdout=out, stderr=out, env=self._environment())
+        wait_until_answers(f"{self.base}/_matrix/client/versions", self.process, within_s)
+        return time.monotonic() - begun
+
+    def stop(self) -> None:
+        """End the process with SIGTERM and wait."""
+        if self.process is not None:
+            end_process(self.process)
+            self.process = None
+
+    def kill(self) -> None:
+        """End the process as a power cut would end it."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def login(self, user: str = "anna", password: str = PASSWORD) -> Api:
+        """Return the calls of a user of this box, logged in on a new device."""
+        api = Api(self.base)
+        api.login(user, password)
+        return api
+
+    def add_user(self, user: str) -> str:
+        """Make another family member with the same password; returns the user id."""
+        self.relay("user", "add", user, "--password-file", self.password_file)
+        return f"@{user}:{self.name}"
