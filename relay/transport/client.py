@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Self
 
@@ -19,10 +20,11 @@ from relay.base.limits import BODY_STALL_TIMEOUT_S
 from relay.transport.destination import Destination
 from relay.transport.dialing import Dial
 from relay.transport.link import BrokenCallError, Call, Link
-from relay.transport.message import Header, Headers
+from relay.transport.message import Header, Headers, render_field
 from relay.transport.pool import Pool
 from relay.transport.wire.events import StreamGoneError
 
+_TARGET = re.compile(r"/[\x21-\x7e]*")
 _USER_AGENT = (b"user-agent", b"Doorstep")
 # RFC 9110, 9.2.2: repeating these has the effect of one. Matrix's PUT with a transaction id is among them.
 _REPEATABLE = frozenset(("GET", "HEAD", "PUT", "DELETE", "OPTIONS"))
@@ -154,6 +156,7 @@ class HttpClient:
         Raises:
             UnreachableError: no connection, no proof of its name, no answer in time, or one cut short.
             TooLargeError: its body is longer than `limit_bytes`.
+            InvalidInputError: `target` holds what is not allowed on the wire.
         """
         with trio.move_on_after(timeout_s):
             async with self.stream(
@@ -178,6 +181,8 @@ class HttpClient:
         Raises:
             UnreachableError: as `request`.
         """
+        if not _TARGET.fullmatch(target):
+            raise InvalidInputError("the target holds characters that must be percent-encoded")
         question = _Question(destination, method, target, _fields(destination, method, headers, body), body)
         link, call = await self._ask_patiently(question, timeout_s)
         try:
@@ -239,7 +244,7 @@ class _StaleLinkError(Exception):
 
 def _fields(destination: Destination, method: str, headers: Sequence[tuple[str, str]], body: bytes) -> list[Header]:
     fields = [(b"host", destination.host_header.encode("ascii")), _USER_AGENT]
-    fields += [(name.lower().encode("latin-1"), value.encode("utf-8")) for name, value in headers]
+    fields += [render_field(name, value) for name, value in headers]
     if body or method in ("POST", "PUT"):
         fields.append((b"content-length", b"%d" % len(body)))
     return fields

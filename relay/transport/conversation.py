@@ -17,7 +17,7 @@ from relay.base.limits import (
     MIN_BODY_BYTES_PER_S,
 )
 from relay.base.log import get_logger
-from relay.transport.message import Endpoint, Headers, Request, Response
+from relay.transport.message import Endpoint, Headers, Request, Response, render_field
 from relay.transport.pump import READ_BYTES, Channel, Pump
 from relay.transport.wire.events import (
     BodyEnd,
@@ -230,7 +230,7 @@ class Conversation:
 
     async def _respond(self, exchange: Exchange, response: Response) -> None:
         headers = [(b"date", self._date())]
-        headers += [(name.lower().encode("latin-1"), value.encode("utf-8")) for name, value in response.headers]
+        headers += [render_field(name, value) for name, value in response.headers]
         body = response.body
         bodiless = exchange.method == "HEAD" or response.status in (204, 304) or response.status < 200
         length = len(body) if isinstance(body, bytes) else response.length_bytes

@@ -65,6 +65,7 @@ class Link:
         self._calls: dict[int, Call] = {}
         self._released = released
         self.over = False
+        self.idle_since_s = trio.current_time()
 
     @property
     def free(self) -> bool:
@@ -170,5 +171,6 @@ class Link:
                 found.wake()
 
     def _set_deadline(self) -> None:
-        idle_s = trio.current_time() + IDLE_CLIENT_CONNECTION_TIMEOUT_S
-        self._pump.reading.deadline = idle_s if self.idle else math.inf
+        self.idle_since_s = trio.current_time()
+        end_s = self.idle_since_s + IDLE_CLIENT_CONNECTION_TIMEOUT_S
+        self._pump.reading.deadline = end_s if self.idle else math.inf

@@ -14,6 +14,8 @@ from relay.base.errors import InvalidInputError, TooLargeError
 Header = tuple[bytes, bytes]
 
 _MAX_QUERY_FIELDS = 256
+_BREAKS = frozenset(b"\r\n\0")
+_WITHOUT_BREAKS = bytes(0x20 if byte in _BREAKS else byte for byte in range(256))
 
 
 class Headers:
@@ -58,6 +60,14 @@ class Headers:
     def __repr__(self) -> str:
         # Values hold access tokens and signatures; they must not reach a log by way of a repr.
         return f"Headers({', '.join(name.decode('latin-1') for name, _ in self._fields)})"
+
+
+def render_field(name: str, value: str) -> Header:
+    """Return a field for the wire; a line break in a value, however it got there, must not become another field."""
+    raw = value.encode("utf-8", "replace")
+    if not _BREAKS.isdisjoint(raw):
+        raw = raw.translate(_WITHOUT_BREAKS)
+    return name.lower().encode("latin-1"), raw.strip()
 
 
 class Pieces:

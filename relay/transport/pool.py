@@ -10,7 +10,7 @@ import dataclasses
 import trio
 
 from relay.base.errors import UnreachableError
-from relay.base.limits import MAX_CONNECTIONS_PER_DESTINATION
+from relay.base.limits import MAX_CONNECTIONS_PER_DESTINATION, MAX_KEPT_CLIENT_CONNECTIONS
 from relay.transport.destination import Destination
 from relay.transport.dialing import Dial
 from relay.transport.link import Link
@@ -38,11 +38,19 @@ class Pool:
     Args:
         dial: makes connections.
         most_per_destination: connections to one destination at the same time.
+        most_kept: connections to all of them; one more closes an idle one, and waits for none.
     """
 
-    def __init__(self, dial: Dial, *, most_per_destination: int = MAX_CONNECTIONS_PER_DESTINATION) -> None:
+    def __init__(
+        self,
+        dial: Dial,
+        *,
+        most_per_destination: int = MAX_CONNECTIONS_PER_DESTINATION,
+        most_kept: int = MAX_KEPT_CLIENT_CONNECTIONS,
+    ) -> None:
         self._dial = dial
         self._most = most_per_destination
+        self._most_kept = most_kept
         self._peers: dict[Destination, _Peer] = {}
         self.nursery: trio.Nursery | None = None
 
@@ -78,6 +86,7 @@ class Pool:
             self._tidy(destination, peer)
 
     async def _connect(self, destination: Destination, peer: _Peer) -> Link:
+        self._make_room()
         peer.dialing += 1
         try:
             stream, http2 = await self._dial(destination)
@@ -100,6 +109,16 @@ class Pool:
         peer.multiplexed = http2
         self.nursery.start_soon(self._run, destination, peer, link)
         return link
+
+    def _make_room(self) -> None:
+        """Close the connection that has been idle longest if as many are kept as may be: each costs tens of KiB."""
+        if self.connections < self._most_kept:
+            return
+        idle = [(peer, link) for peer in self._peers.values() for link in peer.links if link.idle]
+        if idle:
+            peer, link = min(idle, key=lambda kept: kept[1].idle_since_s)
+            link.drop()
+            peer.links.remove(link)
 
     async def _run(self, destination: Destination, peer: _Peer, link: Link) -> None:
         try:

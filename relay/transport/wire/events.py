@@ -133,7 +133,7 @@ class Wire(Protocol):
 
     @property
     def head_pending(self) -> bool:
-        """Whether part of a head or frame has arrived, and its rest has not."""
+        """Whether part of a head has arrived, and its rest has not; bodies have their own patience."""
         ...
 
     @property

@@ -61,6 +61,7 @@ class FrameGauge:
         self._goaway: bytearray | None = None
         self._block_bytes = 0
         self._in_block = False
+        self._in_data = False
         self.last_stream: int | None = None
         """The highest stream the peer will answer, once it said GOAWAY."""
         self.resets = Allowance(H2_RESETS_BURST, H2_RESETS_PER_S)
@@ -68,8 +69,8 @@ class FrameGauge:
 
     @property
     def inside(self) -> bool:
-        """Whether a frame, or a block of headers, has begun and not ended."""
-        return self._skip > 0 or bool(self._head) or self._in_block
+        """Whether a frame other than data, or a block of headers, has begun and not ended."""
+        return (self._skip > 0 and not self._in_data) or bool(self._head) or self._in_block
 
     def walk(self, data: bytes, now_s: float) -> bytes:
         """Count the frames that begin in `data`; return what is to be parsed: only whole frame heads, and no GOAWAY.
@@ -115,6 +116,7 @@ class FrameGauge:
             self._goaway = None
 
     def _weigh(self, length: int, kind: int, flags: int, now_s: float) -> None:
+        self._in_data = kind == _DATA
         if length > MAX_H2_FRAME_BYTES:
             raise WireError("frame_too_large")
         if kind in (_HEADERS, _PUSH_PROMISE, _CONTINUATION):

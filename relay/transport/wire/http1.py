@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import h11
 
@@ -111,10 +111,7 @@ class Http1:
 
     def request(self, method: str, target: str, headers: Sequence[Header], *, ended: bool) -> int:
         """Queue the head of a request; return its stream."""
-        head = h11.Request(method=method.encode("ascii"), target=target.encode("ascii"), headers=list(headers))
-        self._queue(head)
-        if ended:
-            self._queue(h11.EndOfMessage())
+        self._begin(lambda: h11.Request(method=method, target=target, headers=list(headers)), ended=ended)
         return self._stream
 
     def allow_body(self, stream: int) -> None:
@@ -126,9 +123,7 @@ class Http1:
         """Queue the head of a response."""
         self._check(stream)
         fields = [*headers, (b"connection", b"close")] if self._closing else list(headers)
-        self._queue(h11.Response(status_code=status, headers=fields))
-        if ended:
-            self._queue(h11.EndOfMessage())
+        self._begin(lambda: h11.Response(status_code=status, headers=fields), ended=ended)
 
     def send(self, stream: int, data: memoryview, *, ended: bool) -> int:
         """Queue `data`: the transport's own back-pressure is the only flow control."""
@@ -162,6 +157,17 @@ class Http1:
     def _check(self, stream: int) -> None:
         if stream != self._stream or self._machine.our_state is h11.ERROR:
             raise StreamGoneError
+
+    def _begin(self, make_head: Callable[[], h11.Event], *, ended: bool) -> None:
+        try:
+            head = make_head()
+        except h11.LocalProtocolError as error:
+            # Ours: a field that is no field. Nothing was sent, and nothing can be.
+            self._closing = True
+            raise StreamGoneError from error
+        self._queue(head)
+        if ended:
+            self._queue(h11.EndOfMessage())
 
     def _queue(self, event: h11.Event) -> None:
         try:

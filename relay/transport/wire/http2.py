@@ -138,7 +138,7 @@ class Http2:
 
     @property
     def head_pending(self) -> bool:
-        """Whether a frame or header block has begun and not ended."""
+        """Whether a frame or header block has begun and not ended; bodies may come slower."""
         return self._gauge.inside
 
     @property

@@ -5,7 +5,11 @@ import trio
 import trio.testing
 
 from relay.base.errors import InvalidInputError, TooLargeError, UnreachableError
-from relay.base.limits import IDLE_CLIENT_CONNECTION_TIMEOUT_S, MAX_CONNECTIONS_PER_DESTINATION
+from relay.base.limits import (
+    IDLE_CLIENT_CONNECTION_TIMEOUT_S,
+    MAX_CONNECTIONS_PER_DESTINATION,
+    MAX_KEPT_CLIENT_CONNECTIONS,
+)
 from relay.transport.client import ClientResponse, HttpClient, PeerTooSlowError
 from relay.transport.destination import Destination
 from relay.transport.link import BrokenCallError
@@ -95,6 +99,31 @@ async def test_a_peer_that_does_not_answer_in_time_is_unreachable(
 
     begun_s = trio.current_time()
     await in_world(act, http2=http2, answer=never)
+
+
+@both
+@pytest.mark.parametrize("target", ["", "x", "/a b", "/a\r\nX: y", "/\u00fc"])
+async def test_a_target_that_is_not_encoded_is_refused_before_anything_is_sent(http2: bool, target: str) -> None:
+    async def act(world: World) -> None:
+        with pytest.raises(InvalidInputError):
+            await world.client.request(A, "GET", target, timeout_s=5, limit_bytes=9)
+        assert world.network.dialed == []
+
+    await in_world(act, http2=http2)
+
+
+@both
+async def test_a_line_break_in_a_header_does_not_become_a_header(http2: bool) -> None:
+    async def show(request: Request) -> Response:
+        return Response(200, body=(request.headers.get("x-a") or "").encode())
+
+    async def act(world: World) -> None:
+        answer = await world.client.request(
+            A, "GET", "/", headers=[("X-A", "b\r\nX-C: d\0")], timeout_s=5, limit_bytes=99
+        )
+        assert answer.body == b"b  X-C: d"
+
+    await in_world(act, http2=http2, answer=show)
 
 
 async def test_nobody_there_is_unreachable() -> None:
@@ -359,6 +388,23 @@ async def test_peers_are_forgotten_when_their_last_connection_ends() -> None:
         with pytest.raises(UnreachableError):
             await world.ask()
         assert world.client._pool._peers == {}
+
+    await in_world(act, http2=False)
+
+
+async def test_of_many_destinations_only_so_many_connections_are_kept() -> None:
+    async def act(world: World) -> None:
+        for number in range(MAX_KEPT_CLIENT_CONNECTIONS + 10):
+            world.network.serve(f"{number}.example", 8448, echo)
+            await world.client.request(destination(f"{number}.example"), "GET", "/", timeout_s=5, limit_bytes=9)
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.client.connections == MAX_KEPT_CLIENT_CONNECTIONS
+        # The oldest were closed, the newest are still there.
+        dialed = len(world.network.dialed)
+        await world.client.request(
+            destination(f"{MAX_KEPT_CLIENT_CONNECTIONS + 9}.example"), "GET", "/", timeout_s=5, limit_bytes=9
+        )
+        assert len(world.network.dialed) == dialed
 
     await in_world(act, http2=False)
 

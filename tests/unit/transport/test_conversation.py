@@ -306,6 +306,17 @@ async def test_an_endpoint_that_fails_costs_a_500_and_not_the_connection() -> No
     await on_line(broken, act)
 
 
+async def test_a_line_break_in_a_header_does_not_become_a_header() -> None:
+    async def split(_request: Request) -> Response:
+        return Response(200, [("X-A", "b\r\nSet-Cookie: evil\0")], b"hello")
+
+    async def act(line: Line) -> None:
+        await line.say(GET)
+        assert b"x-a: b  Set-Cookie: evil" in await line.hear(b"hello")
+
+    await on_line(split, act)
+
+
 async def test_a_body_that_fails_half_way_is_never_taken_for_whole() -> None:
     async def half() -> AsyncIterator[bytes]:
         yield b"half"

@@ -105,3 +105,13 @@ def test_header_blocks_are_bounded_over_all_their_frames() -> None:
     other = FrameGauge(server=False)
     other.walk((frame(1, 0, 1, half) + frame(9, 4, 1, half)) * 3, 0.0)
     assert not other.inside
+
+
+@pytest.mark.parametrize(
+    ("data", "inside"),
+    [(frame(0, 0, 1, b"x" * 100)[:-1], False), (PING[:-1], True), (PING[:3], True), (PING, False)],
+)
+def test_a_data_frame_may_take_its_time_and_others_may_not(data: bytes, inside: bool) -> None:
+    gauge = FrameGauge(server=False)
+    gauge.walk(data, 0.0)
+    assert gauge.inside == inside

@@ -189,6 +189,15 @@ def test_a_body_that_breaks_its_announced_length_breaks_the_connection() -> None
     assert not wire.open_for_more
 
 
+def test_a_head_that_is_none_is_not_sent() -> None:
+    wire = Http1(server=True)
+    wire.receive(GET, 0.0)
+    with pytest.raises(StreamGoneError):
+        wire.respond(1, 200, [(b"bad name", b"x")], ended=True)
+    assert wire.take() == b""
+    assert not wire.open_for_more
+
+
 def test_writing_to_another_exchange_or_after_a_reset_is_refused() -> None:
     wire = Http1(server=True)
     wire.receive(GET, 0.0)
