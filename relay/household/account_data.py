@@ -5,13 +5,12 @@ Client-server API, "Client Config" and "Room Tagging".
 
 from typing import Any
 
-import orjson
-
 from relay.base.errors import TooLargeError
 from relay.base.ids import RoomId, UserId
 from relay.base.limits import MAX_ACCOUNT_DATA_BYTES, MAX_TAGS_PER_ROOM
 from relay.household import push_rules
 from relay.household.faults import ServerManagedError
+from relay.household.stored_json import pack, unpack
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation
 
@@ -40,7 +39,7 @@ def put(change: Change, user: UserId, room: RoomId | None, data_type: str, conte
     Raises:
         TooLargeError: it is longer than `MAX_ACCOUNT_DATA_BYTES`.
     """
-    stored = orjson.dumps(content)
+    stored = pack(content)
     if len(stored) + len(data_type) > MAX_ACCOUNT_DATA_BYTES:
         raise TooLargeError(f"account data may have at most {MAX_ACCOUNT_DATA_BYTES} bytes")
     if get(change, user, room, data_type) == content:
@@ -68,7 +67,7 @@ def get(index: Index, user: UserId, room: RoomId | None, data_type: str) -> dict
     stored = index.value(
         "SELECT content FROM account_data WHERE user = ? AND room = ? AND type = ?", index.find(user), number, data_type
     )
-    return None if stored is None else dict(orjson.loads(stored))
+    return None if stored is None else dict(unpack(stored))
 
 
 def since(
@@ -84,7 +83,7 @@ def since(
     )
     for room, data_type, content in rows:
         place = everywhere if room == _GLOBAL else by_room.setdefault(RoomId(index.name(room)), {})
-        place[data_type] = orjson.loads(content)
+        place[data_type] = unpack(content)
     if after_position <= 0 or push_rules.changed_at(index, user) > after_position:
         everywhere[push_rules.ACCOUNT_DATA_TYPE] = {"global": push_rules.ruleset(index, user)}
     return everywhere, by_room

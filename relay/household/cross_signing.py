@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import orjson
-
-from relay.base.errors import ForbiddenError, MissingParamError, NotFoundError, RelayError
+from relay.base.errors import ForbiddenError, InvalidInputError, MissingParamError, NotFoundError, RelayError
 from relay.base.ids import DeviceId, UserId
 from relay.core.matrix import canonical_json
 from relay.core.matrix.signing import check_signature, parse_verify_key
 from relay.household import device_keys, devices, key_signatures
 from relay.household.faults import InvalidParamError, InvalidSignatureError
+from relay.household.stored_json import pack, unpack
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation
 
@@ -88,7 +87,7 @@ def upload_keys(change: Change, user: UserId, keys: Mapping[Usage, dict[str, Any
     for usage in USAGES:
         if usage in changed:
             _drop(change, number, user, usage)
-            change.write(_SET, number, usage, publics[usage], orjson.dumps(keys[usage]))
+            change.write(_SET, number, usage, publics[usage], pack(keys[usage]))
     return bool(changed)
 
 
@@ -98,10 +97,9 @@ def store_remote(change: Change, user: UserId, keys: Mapping[Usage, dict[str, An
     number = change.intern(user)
     for usage, key in keys.items():
         try:
-            public = _public_of(key, user, usage)
-        except InvalidParamError:
+            public, stored = _public_of(key, user, usage), pack(key)
+        except InvalidInputError:
             continue
-        stored = orjson.dumps(key)
         if stored != change.value("SELECT key FROM cross_signing_keys WHERE user = ? AND usage = ?", number, usage):
             change.write(_SET, number, usage, public, stored)
             changed = True
@@ -122,7 +120,7 @@ def erase(change: Change, user: UserId) -> bool:
 def stored_key(index: Index, user: UserId, usage: Usage) -> dict[str, Any] | None:
     """Return a key as uploaded, without what others signed since; None for none."""
     stored = index.value("SELECT key FROM cross_signing_keys WHERE user = ? AND usage = ?", index.find(user), usage)
-    return None if stored is None else dict(orjson.loads(stored))
+    return None if stored is None else dict(unpack(stored))
 
 
 def keys_of(index: Index, user: UserId, asking: UserId | None) -> dict[Usage, dict[str, Any]]:

@@ -7,13 +7,12 @@ Client-server API, "End-to-End Encryption", "Key management API".
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import orjson
-
 from relay.base.errors import TooLargeError
 from relay.base.ids import DeviceId, UserId
 from relay.base.limits import MAX_CLAIMED_KEY_IDS_PER_DEVICE, MAX_ONE_TIME_KEYS_PER_UPLOAD
 from relay.household import key_signatures
 from relay.household.faults import InvalidParamError
+from relay.household.stored_json import pack, unpack
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation
 
@@ -129,7 +128,7 @@ def keys_of(index: Index, user: UserId, devices: Iterable[DeviceId] = ()) -> dic
     """Return the identity keys as uploaded, by device; of all devices when none is named."""
     wanted = set(devices)
     rows = index.rows("SELECT device, keys FROM device_keys WHERE user = ? ORDER BY device", index.find(user))
-    return {DeviceId(device): orjson.loads(keys) for device, keys in rows if not wanted or device in wanted}
+    return {DeviceId(device): unpack(keys) for device, keys in rows if not wanted or device in wanted}
 
 
 def claim_local(
@@ -174,7 +173,7 @@ def _set_keys(change: Change, number: int, user: UserId, device: DeviceId, keys:
     stored = change.value("SELECT keys FROM device_keys WHERE user = ? AND device = ?", number, device)
     if stored == _stored(keys):
         return False
-    if stored is not None and orjson.loads(stored)["keys"] != keys["keys"]:
+    if stored is not None and unpack(stored)["keys"] != keys["keys"]:
         # Signed by an identity that is gone: nobody could use them.
         change.write(_DROP_ONE_TIME, number, device)
         change.write(_DROP_FALLBACK, number, device)
@@ -194,7 +193,7 @@ def _add_one_time(change: Change, user: int, device: DeviceId, name: tuple[str, 
     )
     if row is None:
         change.write(_ADD_ONE_TIME, user, device, algorithm, key_id, key, change.position)
-    elif not row[1] and orjson.loads(row[0]) != orjson.loads(key):
+    elif not row[1] and unpack(row[0]) != unpack(key):
         raise InvalidParamError(f"a one-time key {algorithm}:{key_id} exists already, with another value")
 
 
@@ -217,7 +216,7 @@ def _claim(change: Change, user: int, device: DeviceId, algorithm: str) -> dict[
     )
     if row is not None:
         change.write(_CLAIM, change.position, user, device, algorithm, row[0])
-        return {f"{algorithm}:{row[0]}": orjson.loads(row[1])}
+        return {f"{algorithm}:{row[0]}": unpack(row[1])}
     row = change.row(
         "SELECT key_id, key, used FROM fallback_keys WHERE user = ? AND device = ? AND algorithm = ?",
         user,
@@ -228,7 +227,7 @@ def _claim(change: Change, user: int, device: DeviceId, algorithm: str) -> dict[
         return None
     if not row[2]:
         change.write(_USE_FALLBACK, user, device, algorithm)
-    return {f"{algorithm}:{row[0]}": orjson.loads(row[1])}
+    return {f"{algorithm}:{row[0]}": unpack(row[1])}
 
 
 def _prune_claimed(change: Change, user: int, device: DeviceId) -> None:
@@ -253,4 +252,4 @@ def _split(name: str) -> tuple[str, str]:
 def _stored(key: object) -> bytes:
     if not isinstance(key, dict | str):
         raise InvalidParamError("a key is neither an object nor a text")
-    return orjson.dumps(key, option=orjson.OPT_SORT_KEYS)
+    return pack(key)

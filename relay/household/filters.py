@@ -3,11 +3,10 @@
 import hashlib
 from typing import Any
 
-import orjson
-
 from relay.base.errors import NotFoundError, TooLargeError
 from relay.base.ids import UserId
 from relay.base.limits import MAX_FILTER_BYTES, MAX_FILTERS_PER_USER
+from relay.household.stored_json import pack, unpack
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation
 
@@ -27,7 +26,7 @@ def add(change: Change, user: UserId, content: dict[str, Any]) -> str:
     Raises:
         TooLargeError: it is longer than `MAX_FILTER_BYTES`.
     """
-    stored = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    stored = pack(content)
     if len(stored) > MAX_FILTER_BYTES:
         raise TooLargeError(f"a filter may have at most {MAX_FILTER_BYTES} bytes")
     digest = hashlib.blake2b(stored, digest_size=16).digest()
@@ -52,4 +51,4 @@ def get(index: Index, user: UserId, filter_id: str) -> dict[str, Any]:
     stored = index.value("SELECT content FROM filters WHERE user = ? AND number = ?", index.find(user), number)
     if stored is None:
         raise NotFoundError("no such filter")
-    return dict(orjson.loads(stored))
+    return dict(unpack(stored))

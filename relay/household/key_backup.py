@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from relay.base.errors import MissingParamError, NotFoundError, TooLargeError
 from relay.base.ids import RoomId, UserId
 from relay.base.limits import MAX_BACKUP_AUTH_DATA_BYTES, MAX_BACKUP_KEY_BYTES
 from relay.household.faults import InvalidParamError, WrongBackupVersionError
+from relay.household.stored_json import pack, unpack
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation
 
@@ -103,7 +102,7 @@ def get(index: Index, user: UserId, version: str) -> Backup:
     )
     if row is None:
         raise NotFoundError("no such backup version")
-    return Backup(version, row[0], orjson.loads(row[1]), str(row[2]), row[3])
+    return Backup(version, row[0], unpack(row[1]), str(row[2]), row[3])
 
 
 def update(change: Change, user: UserId, version: str, algorithm: str, auth_data: dict[str, Any]) -> None:
@@ -188,7 +187,7 @@ def keys(index: Index, user: UserId, version: str, room: RoomId | None = None, s
             "first_message_index": first,
             "forwarded_count": forwarded,
             "is_verified": bool(verified),
-            "session_data": orjson.loads(data),
+            "session_data": unpack(data),
         }
     return found
 
@@ -243,7 +242,7 @@ def _checked(data: Mapping[str, Any]) -> tuple[int, int, int, bytes]:
     numbers_fit = all(type(number) is int and 0 <= number < 2**53 for number in (first, forwarded))
     if not numbers_fit or not isinstance(verified, bool) or not isinstance(data["session_data"], dict):
         raise InvalidParamError("a key has a field of the wrong type")
-    stored = orjson.dumps(data["session_data"])
+    stored = pack(data["session_data"])
     if len(stored) > MAX_BACKUP_KEY_BYTES:
         raise TooLargeError(f"a key may have at most {MAX_BACKUP_KEY_BYTES} bytes")
     return int(verified), first, forwarded, stored
@@ -258,7 +257,7 @@ def _chosen(index: Index, room: RoomId | None, session: str | None) -> tuple[str
 
 
 def _stored_auth_data(auth_data: dict[str, Any]) -> bytes:
-    stored = orjson.dumps(auth_data)
+    stored = pack(auth_data)
     if len(stored) > MAX_BACKUP_AUTH_DATA_BYTES:
         raise TooLargeError(f"auth_data may have at most {MAX_BACKUP_AUTH_DATA_BYTES} bytes")
     return stored

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 import trio
 
-from relay.base.errors import PeerRefusedError, RelayError
+from relay.base.errors import InvalidInputError, PeerRefusedError, RelayError
 from relay.base.ids import DeviceId, ServerName, UserId, server_of
 from relay.base.limits import CONCURRENT_KEY_QUERIES, CONCURRENT_QUERIES_PER_SERVER
 from relay.household import cross_signing, device_keys, devices, key_signatures, remote_devices
 from relay.household.peers import PeoplePeers
+from relay.household.stored_json import pack
 from relay.store.ledger import Index, Ledger
 
 T = TypeVar("T")
@@ -58,6 +59,15 @@ def _not_current(index: Index, users: Iterable[UserId], shares_room: SharesRoom)
     return [(user, hears) for user, hears in tracked if not (hears and remote_devices.is_current(index, user))]
 
 
+def _can_be_told(answer: object) -> bool:
+    # One server's odd number must not spoil the answer about everybody else.
+    try:
+        pack(answer)
+    except InvalidInputError:
+        return False
+    return True
+
+
 class KeyQueries:
     """Asks the ledger and other servers; a server that does not answer is named in `failures`, never an error."""
 
@@ -92,7 +102,7 @@ class KeyQueries:
             plain = {str(user): {str(device): name for device, name in of.items()} for user, of in users.items()}
             found = (await self._peers.claim_keys(server, plain)).get("one_time_keys")
             for user, by_device in (found if isinstance(found, dict) else {}).items():
-                if user in users and isinstance(by_device, dict):
+                if user in users and isinstance(by_device, dict) and _can_be_told(by_device):
                     given[user] = {device: key for device, key in by_device.items() if device in users[user]}
 
         await self._each_server(theirs, timeout_s, failures, ask)

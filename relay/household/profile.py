@@ -6,11 +6,10 @@ Client-server API, "Profiles".
 import re
 from typing import Any
 
-import orjson
-
 from relay.base.ids import UserId
 from relay.base.limits import MAX_ID_BYTES, MAX_PROFILE_BYTES
 from relay.household.faults import InvalidParamError, ProfileKeyTooLargeError, ProfileTooLargeError
+from relay.household.stored_json import pack, unpack
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation
 
@@ -37,7 +36,7 @@ _FIELD = re.compile(r"avatar_url|displayname|m\.tz|[a-z][a-z0-9_]*(\.[a-z][a-z0-
 def get(index: Index, user: UserId) -> dict[str, Any]:
     """Return every field that is set."""
     rows = index.rows("SELECT field, value FROM profiles WHERE user = ? ORDER BY field", index.find(user))
-    return {field: orjson.loads(value) for field, value in rows}
+    return {field: unpack(value) for field, value in rows}
 
 
 def put(change: Change, user: UserId, field: str, value: object) -> bool:
@@ -54,9 +53,9 @@ def put(change: Change, user: UserId, field: str, value: object) -> bool:
     before = get(change, user)
     if field in before and before[field] == value:
         return False
-    if len(orjson.dumps({**before, field: value})) >= MAX_PROFILE_BYTES:
+    if len(pack({**before, field: value})) >= MAX_PROFILE_BYTES:
         raise ProfileTooLargeError(f"a profile has to stay under {MAX_PROFILE_BYTES} bytes")
-    change.write(_PUT, change.intern(user), field, orjson.dumps(value))
+    change.write(_PUT, change.intern(user), field, pack(value))
     return True
 
 

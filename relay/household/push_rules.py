@@ -7,13 +7,12 @@ Client-server API v1.17, "Push Rules" and "Predefined Rules".
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import orjson
-
 from relay.base.errors import NotFoundError, TooLargeError
 from relay.base.ids import UserId
 from relay.base.limits import MAX_PUSH_RULES_BYTES
 from relay.household.faults import InvalidParamError
 from relay.household.push_defaults import defaults
+from relay.household.stored_json import pack, unpack
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation
 
@@ -129,11 +128,11 @@ def edit_rule(change: Change, user: UserId, kind: str, rule_id: str, part: Mappi
 
 def _edits(index: Index, user: UserId) -> Edits:
     stored = index.value("SELECT edits FROM push_rules WHERE user = ?", index.find(user))
-    return {"own": {}, "default": {}} if stored is None else dict(orjson.loads(stored))
+    return {"own": {}, "default": {}} if stored is None else dict(unpack(stored))
 
 
 def _store(change: Change, user: UserId, edits: Edits) -> None:
-    stored = orjson.dumps(edits)
+    stored = pack(edits)
     if len(stored) > MAX_PUSH_RULES_BYTES:
         raise TooLargeError(f"all push rules together may have at most {MAX_PUSH_RULES_BYTES} bytes")
     change.write(_SET, change.intern(user), stored, change.position)

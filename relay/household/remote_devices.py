@@ -6,13 +6,12 @@ Server-server API, "Device Management" and "End-to-End Encryption".
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-import orjson
-
 from relay.base.errors import InvalidInputError
 from relay.base.ids import DeviceId, ServerName, UserId, parse_user_id, server_of
 from relay.base.limits import MAX_REMOTE_DEVICES_PER_USER
 from relay.household import cross_signing, device_lists, key_signatures
 from relay.household.cross_signing import Usage
+from relay.household.stored_json import pack, unpack
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation
 
@@ -40,19 +39,25 @@ OPERATIONS = (_SET_LIST, _SET_DEVICE, _DROP_DEVICE)
 def apply_update(change: Change, origin: ServerName, content: Mapping[str, Any]) -> None:
     """Take an `m.device_list_update`: apply it where nothing was missed before it, else mark the list stale.
 
+    One that is malformed says at least that something changed: an error would hold up all else its server has to say.
+
     Raises:
-        InvalidInputError: it is malformed, or about a user of another server than `origin`.
+        InvalidInputError: it is about a user of another server than `origin`.
     """
-    user, device, stream_id = _user_of(origin, content), content.get("device_id"), content.get("stream_id")
-    previous = content.get("prev_id") or []
-    if not isinstance(device, str) or not _is_stream_id(stream_id) or not isinstance(previous, list):
-        raise InvalidInputError("a device list update lacks device_id or stream_id")
+    user = _user_of(origin, content)
+    if change.find(user) is None:
+        # Nobody here ever met them: a stranger's inventions take no room.
+        return
     device_lists.note_changed(change, user)
     row = _list_row(change, user)
     if row is None or row[1]:
         return
     known = row[0]
     number = change.intern(user)
+    device, stream_id, previous = (content.get(name) for name in ("device_id", "stream_id", "prev_id"))
+    if not isinstance(device, str) or not _is_stream_id(stream_id) or not isinstance(previous, list):
+        change.write(_SET_LIST, number, known, 1)
+        return
     # No earlier update named at all is what a server says that starts, or starts anew, to tell us.
     if not previous or any(not _is_stream_id(earlier) or earlier > known for earlier in previous):
         change.write(_SET_LIST, number, known, 1)
@@ -68,9 +73,11 @@ def apply_signing_key_update(change: Change, origin: ServerName, content: Mappin
     """Take an `m.signing_key_update`.
 
     Raises:
-        InvalidInputError: it is malformed, or about a user of another server than `origin`.
+        InvalidInputError: it is about a user of another server than `origin`.
     """
     user = _user_of(origin, content)
+    if change.find(user) is None:
+        return
     cross_signing.store_remote(change, user, _cross_signing_in(content, "_key", None))
     device_lists.note_changed(change, user)
 
@@ -128,7 +135,7 @@ def query_cached(index: Index, wanted: Mapping[UserId, list[DeviceId]], asking: 
         shown = {}
         for device, name, stored in rows:
             if not chosen or device in chosen:
-                keys = key_signatures.with_signatures(index, user, device, asking, orjson.loads(stored))
+                keys = key_signatures.with_signatures(index, user, device, asking, unpack(stored))
                 shown[device] = {**keys, "unsigned": {} if name is None else {"device_display_name": name}}
         if shown:
             answer["device_keys"][user] = shown
@@ -151,7 +158,10 @@ def _set_device(change: Change, user: UserId, device: str, name: object, keys: M
         return
     number = change.intern(user)
     shown = name if isinstance(name, str) else None
-    stored = orjson.dumps({field: value for field, value in keys.items() if field != "unsigned"})
+    try:
+        stored = pack({field: value for field, value in keys.items() if field != "unsigned"})
+    except InvalidInputError:
+        return
     count = change.value("SELECT COUNT(*) FROM remote_devices WHERE user = ? AND device <> ?", number, device)
     if count >= MAX_REMOTE_DEVICES_PER_USER:
         return

@@ -6,10 +6,11 @@ Client-server API, "Send-to-Device messaging".
 import hashlib
 from typing import Any, Literal
 
-import orjson
-
-from relay.base.ids import DeviceId, UserId
-from relay.base.limits import TO_DEVICE_SEEN_CHANGES
+from relay.base.errors import RelayError, TooLargeError
+from relay.base.ids import DeviceId, ServerName, UserId, server_of
+from relay.base.limits import MAX_EVENT_BYTES, MAX_WAITING_TO_DEVICE, TO_DEVICE_SEEN_CHANGES
+from relay.base.log import get_logger
+from relay.household.stored_json import pack, unpack
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation
 
@@ -29,9 +30,14 @@ _DROP_UP_TO = Operation(376, "DELETE FROM to_device WHERE user = ? AND device = 
 _DROP_DEVICE = Operation(377, "DELETE FROM to_device WHERE user = ? AND device = ?")
 _SEEN = Operation(378, "INSERT INTO to_device_seen (name, position) VALUES (?, ?)")
 _PRUNE_SEEN = Operation(379, "DELETE FROM to_device_seen WHERE position < ?", lazy=True)
-OPERATIONS = (_ADD, _DROP_UP_TO, _DROP_DEVICE, _SEEN, _PRUNE_SEEN)
+_DROP_OLDEST = Operation(380, "DELETE FROM to_device WHERE user = ? AND device = ? AND sender = ? AND position <= ?")
+OPERATIONS = (_ADD, _DROP_UP_TO, _DROP_DEVICE, _SEEN, _PRUNE_SEEN, _DROP_OLDEST)
 
 ALL_DEVICES: Literal["*"] = "*"
+# Counting reads the whole inbox: rarely enough to cost nothing, often enough to hold the limit nearly.
+_COUNT_EVERY = 256
+
+log = get_logger()
 
 
 def enqueue(  # noqa: PLR0917 - as the contract of a step has it
@@ -48,9 +54,13 @@ def enqueue(  # noqa: PLR0917 - as the contract of a step has it
     `message_id` is a peer's name for the message: the same one from the same sender to the same device is kept once.
 
     Returns:
-        How many devices got it; unknown devices get nothing.
+        How many devices got it; unknown devices get nothing, and nobody gets what `check_content` refuses.
     """
     number = change.find(user)
+    try:
+        stored = check_content(content)
+    except RelayError:
+        return 0
     if number is None or (message_id is not None and _seen(change, sender, message_id, user, device)):
         return 0
     wanted = "" if device == ALL_DEVICES else " AND device = ?"
@@ -59,7 +69,6 @@ def enqueue(  # noqa: PLR0917 - as the contract of a step has it
         number,
         *([device] if wanted else []),
     )
-    stored = orjson.dumps(content)
     for (name,) in addressed:
         waiting = change.value(
             "SELECT COUNT(*) FROM to_device WHERE user = ? AND device = ? AND position = ?",
@@ -68,9 +77,57 @@ def enqueue(  # noqa: PLR0917 - as the contract of a step has it
             change.position,
         )
         change.write(_ADD, number, name, change.position, waiting, change.intern(sender), message_type, stored)
+        if change.position % _COUNT_EVERY == 0 and waiting == 0:
+            shrink(change, number, DeviceId(name), MAX_WAITING_TO_DEVICE)
     if addressed:
         change.wake(("user", user))
     return len(addressed)
+
+
+def check_content(content: dict[str, Any]) -> bytes:
+    """Return the content of a message as it is stored.
+
+    Raises:
+        InvalidInputError: it cannot be stored.
+        TooLargeError: it is longer than an event may be.
+    """
+    stored = pack(content)
+    if len(stored) > MAX_EVENT_BYTES:
+        raise TooLargeError(f"a to-device message may have at most {MAX_EVENT_BYTES} bytes")
+    return stored
+
+
+def shrink(change: Change, user: int, device: DeviceId, most: int) -> None:
+    """Where more than `most` messages wait, drop the oldest half of the server that sent most of them.
+
+    A device that never comes back, or one stranger who never stops, must not fill the card.
+    """
+    by_sender: dict[int, int] = dict(
+        change.rows(
+            "SELECT sender, COUNT(*) FROM to_device WHERE user = ? AND device = ? GROUP BY sender ORDER BY sender",
+            user,
+            device,
+        )
+    )
+    if sum(by_sender.values()) <= most:
+        return
+    by_server: dict[ServerName, int] = {}
+    for sender, count in by_sender.items():
+        server = server_of(UserId(change.name(sender)))
+        by_server[server] = by_server.get(server, 0) + count
+    greediest = max(sorted(by_server), key=lambda server: by_server[server])
+    for sender, count in by_sender.items():
+        if server_of(UserId(change.name(sender))) == greediest:
+            middle = change.value(
+                "SELECT position FROM to_device WHERE user = ? AND device = ? AND sender = ?"
+                " ORDER BY position, number LIMIT 1 OFFSET ?",
+                user,
+                device,
+                sender,
+                count // 2,
+            )
+            change.write(_DROP_OLDEST, user, device, sender, middle)
+    log.warning("household.inbox_shrunk", messages=sum(by_sender.values()), limit=most)
 
 
 def pending(  # noqa: PLR0917 - as the contract of a step has it
@@ -92,7 +149,7 @@ def pending(  # noqa: PLR0917 - as the contract of a step has it
         max(limit, 1) - 1,
     )
     return [
-        (position, {"sender": index.name(sender), "type": message_type, "content": orjson.loads(content)})
+        (position, {"sender": index.name(sender), "type": message_type, "content": unpack(content)})
         for position, sender, message_type, content in rows
     ]
 

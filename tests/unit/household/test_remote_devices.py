@@ -9,7 +9,7 @@ from relay.base.ids import DeviceId, ServerName
 from relay.base.limits import MAX_REMOTE_DEVICES_PER_USER
 from relay.household import cross_signing, device_lists, remote_devices
 from relay.household.tables import TABLES
-from relay.store.ledger import Ledger
+from relay.store.ledger import Change, Ledger
 from tests.fakes.ledger import memory_ledger
 from tests.unit.household.conftest import ALICE, CAROL, PHONE, TABLET
 from tests.unit.household.signing import Signer
@@ -28,6 +28,10 @@ def listed(*names: str, stream_id: int = 5) -> dict[str, Any]:
 
 def update(device: str, stream_id: int, *previous: int, **more: Any) -> dict[str, Any]:
     return {"user_id": CAROL, "device_id": device, "stream_id": stream_id, "prev_id": list(previous), **more}
+
+
+def _meet(change: Change) -> None:
+    change.intern(CAROL)
 
 
 async def _known(ledger: Ledger) -> set[str]:
@@ -81,6 +85,7 @@ async def test_a_look_at_somebody_out_of_touch_ends_the_trust_in_the_list(ledger
 
 
 async def test_an_update_about_somebody_never_asked_for_is_only_told(ledger: Ledger) -> None:
+    await ledger.run(_meet)
     await ledger.run(remote_devices.apply_update, FAR, update(PHONE, 1, keys=CAROLS.device(PHONE)))
     await ledger.run(remote_devices.mark_stale, CAROL)
     assert await _known(ledger) == set()
@@ -88,7 +93,34 @@ async def test_an_update_about_somebody_never_asked_for_is_only_told(ledger: Led
     assert await ledger.read(device_lists.changed_since, 0, ledger.position) == {CAROL}
 
 
+async def test_an_update_about_somebody_never_met_takes_no_room(ledger: Ledger) -> None:
+    before = ledger.position
+    await ledger.run(remote_devices.apply_update, FAR, update(PHONE, 1))
+    await ledger.run(remote_devices.apply_signing_key_update, FAR, {"user_id": CAROL, "master_key": {}})
+    assert ledger.position == before
+
+
+@pytest.mark.parametrize(
+    "odd", [{"device_id": 5}, {"stream_id": "6"}, {"stream_id": 2**63}, {"prev_id": 5}, {"prev_id": ["5"]}]
+)
+async def test_a_malformed_update_makes_the_list_stale(ledger: Ledger, odd: dict[str, Any]) -> None:
+    await ledger.run(remote_devices.store_list, CAROL, listed(PHONE))
+    await ledger.run(remote_devices.apply_update, FAR, update(PHONE, 6, 5) | odd)
+    assert not await ledger.read(remote_devices.is_current, CAROL)
+    assert await _known(ledger) == {PHONE}
+
+
+async def test_keys_with_odd_numbers_are_left_out(ledger: Ledger) -> None:
+    odd = {**CAROLS.device(PHONE), "n": 2**70}
+    await ledger.run(remote_devices.store_answer, CAROL, {"device_keys": {CAROL: {PHONE: odd}}})
+    content = {"user_id": CAROL, "master_key": {**CAROLS.key("master"), "n": 2**70}}
+    await ledger.run(remote_devices.apply_signing_key_update, FAR, content)
+    assert await _known(ledger) == set()
+    assert await ledger.read(cross_signing.keys_of, CAROL, None) == {}
+
+
 async def test_new_signing_keys_are_stored_and_told(ledger: Ledger) -> None:
+    await ledger.run(_meet)
     content = {"user_id": CAROL, "master_key": CAROLS.key("master"), "self_signing_key": CAROLS.key("self_signing")}
     await ledger.run(remote_devices.apply_signing_key_update, FAR, content)
     assert set(await ledger.read(cross_signing.keys_of, CAROL, None)) == {"master", "self_signing"}

@@ -76,6 +76,11 @@ async def _hear_of_others(ledger: Ledger) -> None:
     await ledger.run(to_device.drop_up_to, ALICE, TABLET, ledger.position)
     await ledger.run(to_device.enqueue, ALICE, TABLET, CAROL, "m.test", {"n": 2})
 
+    def overflow(change: Change) -> None:
+        to_device.shrink(change, change.intern(ALICE), TABLET, 0)
+
+    await ledger.run(overflow)
+
     def much_later(change: Change) -> None:
         change.position += 2 * TO_DEVICE_SEEN_CHANGES + 1
         to_device.enqueue(change, ALICE, DeviceId("NONE"), CAROL, "m.test", {}, "m2")

@@ -1,7 +1,10 @@
 from typing import Any
 
+import pytest
+
+from relay.base.errors import InvalidInputError, TooLargeError
 from relay.base.ids import DeviceId
-from relay.base.limits import TO_DEVICE_SEEN_CHANGES
+from relay.base.limits import MAX_EVENT_BYTES, TO_DEVICE_SEEN_CHANGES
 from relay.household import to_device
 from relay.store.ledger import Change, Ledger
 from tests.unit.household.conftest import ALICE, BOB, CAROL, PHONE, TABLET
@@ -54,6 +57,32 @@ async def test_messages_of_one_change_stay_together(home: Ledger) -> None:
     await home.run(to_device.enqueue, ALICE, PHONE, BOB, "m.test", {"text": "d"})
     assert await _texts(home, limit=1) == ["a", "b", "c"]
     assert await _texts(home, limit=4) == ["a", "b", "c", "d"]
+
+
+async def test_what_cannot_be_stored_is_left_out_and_named_to_the_own_apps(home: Ledger) -> None:
+    cases: list[tuple[dict[str, Any], type[Exception]]] = [
+        ({"n": 2**70}, InvalidInputError),
+        ({"": "x" * MAX_EVENT_BYTES}, TooLargeError),
+    ]
+    for content, error in cases:
+        assert await home.run(to_device.enqueue, ALICE, PHONE, CAROL, "m.test", content) == 0
+        with pytest.raises(error):
+            to_device.check_content(content)
+
+
+async def test_an_inbox_that_overflows_loses_the_oldest_of_whoever_sent_most(home: Ledger) -> None:
+    for number in range(8):
+        await home.run(to_device.enqueue, ALICE, PHONE, CAROL, "m.test", {"text": number})
+        if number % 4 == 0:
+            await home.run(to_device.enqueue, ALICE, PHONE, BOB, "m.test", {"text": f"bob {number}"})
+
+    def shrink(change: Change, most: int) -> None:
+        to_device.shrink(change, change.intern(ALICE), PHONE, most)
+
+    await home.run(shrink, 10)
+    assert len(await _texts(home)) == 10
+    await home.run(shrink, 9)
+    assert await _texts(home) == ["bob 0", "bob 4", 5, 6, 7]
 
 
 async def test_the_same_message_id_of_a_sender_is_kept_once(home: Ledger) -> None:
