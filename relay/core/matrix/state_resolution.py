@@ -28,7 +28,8 @@ def resolve(version: RoomVersion, state_sets: Sequence[StateIds], events: EventS
     Args:
         version: the rules of the room.
         state_sets: the states after each of the forward extremities.
-        events: returns those of the asked events that are known here; it is asked for auth chains in batches.
+        events: returns those of the asked events that are known here; it is asked for auth chains in batches. It must
+            not hold back what is known: the settled state, too, decides what the auth difference is.
     """
     settled, disputed = _separate(state_sets)
     if not disputed:
@@ -67,7 +68,10 @@ def _full_conflicted_set(
     chains = [graph.closure(disputed.intersection(state.values())) for state in state_sets]
     reached = set().union(*chains)
     difference = reached - chains[0].intersection(*chains[1:]) - disputed
-    # What the settled state rests on is in the chain of every set.
+    # What the settled state rests on is in the chain of every set. It is mostly found right behind its successor;
+    # only what is not makes the whole settled state be read.
+    successors = {settled[event.key] for event in graph.known(difference) if event.is_state and event.key in settled}
+    difference -= graph.closure_within(successors, difference)
     difference -= graph.closure_within(settled.values(), difference)
     full = disputed | difference
     if version.resolves_from_empty:

@@ -1,5 +1,7 @@
 """Merging states outside of any step: events are read in small batches, the work is done in a worker thread.
 
+Auth chains of what is in conflict are read beforehand; the worker asks for the few events more that it needs.
+
 Everything read is immutable, so the result needs no check for staleness.
 """
 
@@ -10,7 +12,6 @@ import trio
 from relay.base.errors import TooLargeError
 from relay.base.ids import EventId
 from relay.base.limits import MAX_MERGE_EVENTS
-from relay.core.matrix.authorization import auth_types
 from relay.core.matrix.events import Event
 from relay.core.matrix.room_versions import RoomVersion
 from relay.core.matrix.state_resolution import resolve
@@ -19,7 +20,6 @@ from relay.rooms.matrix.commit import NamedState
 from relay.store.ledger import Index, Ledger
 
 _BATCH = 100
-_WORTH_A_THREAD = 40
 
 
 class Merger:
@@ -40,18 +40,22 @@ class Merger:
             TooLargeError: the auth chains hold more than `MAX_MERGE_EVENTS` events.
         """
         held = {event.event_id: event for event in pending}
-        conflicted, agreed = _split(states)
-        await self._load_chains(held, conflicted)
-        # Authorization of conflicted events also looks at what all states agree on.
-        wanted = {key for event_id in conflicted for key in _auth_keys(held.get(event_id))}
-        await self._load_chains(held, {agreed[key] for key in wanted if key in agreed})
+        await self._load_chains(held, _conflicted(states))
 
         def look_up(event_ids: Iterable[EventId]) -> Mapping[EventId, Event]:
-            return {event_id: held[event_id] for event_id in event_ids if event_id in held}
+            asked = list(event_ids)
+            absent = [event_id for event_id in asked if event_id not in held]
+            if absent:
+                trio.from_thread.run(self._load, held, absent)
+            return {event_id: held[event_id] for event_id in asked if event_id in held}
 
-        if len(held) < _WORTH_A_THREAD:
-            return resolve(version, states, look_up)
         return await trio.to_thread.run_sync(resolve, version, states, look_up)
+
+    async def _load(self, held: dict[EventId, Event], event_ids: list[EventId]) -> None:
+        for start in range(0, len(event_ids), _BATCH):
+            held.update(await self._ledger.read(_read, event_ids[start : start + _BATCH]))
+            if len(held) > MAX_MERGE_EVENTS:
+                raise TooLargeError(f"merging room states would take more than {MAX_MERGE_EVENTS} events")
 
     async def _load_chains(self, held: dict[EventId, Event], start: Iterable[EventId]) -> None:
         """Load events and everything that their auth events lead to."""
@@ -61,14 +65,10 @@ class Merger:
             wanted = [event_id for event_id in dict.fromkeys(queue) if event_id not in seen]
             batch, queue = wanted[:_BATCH], wanted[_BATCH:]
             seen.update(batch)
-            absent = [event_id for event_id in batch if event_id not in held]
-            if absent:
-                held.update(await self._ledger.read(_read, absent))
+            await self._load(held, [event_id for event_id in batch if event_id not in held])
             for event_id in batch:
                 if event_id in held:
                     queue += held[event_id].all_auth_events
-            if len(held) > MAX_MERGE_EVENTS:
-                raise TooLargeError(f"merging room states would take more than {MAX_MERGE_EVENTS} events")
 
 
 def _read(index: Index, event_ids: list[EventId]) -> dict[EventId, Event]:
@@ -76,17 +76,6 @@ def _read(index: Index, event_ids: list[EventId]) -> dict[EventId, Event]:
     return {event_id: stored.event for event_id, stored in found if stored is not None}
 
 
-def _split(states: list[NamedState]) -> tuple[set[EventId], dict[tuple[str, str], EventId]]:
-    conflicted, agreed = set[EventId](), dict[tuple[str, str], EventId]()
-    for key in {key for held in states for key in held}:
-        choices = {held.get(key) for held in states}
-        there = {choice for choice in choices if choice is not None}
-        if len(choices) == 1:
-            agreed[key] = there.pop()
-        else:
-            conflicted |= there
-    return conflicted, agreed
-
-
-def _auth_keys(event: Event | None) -> set[tuple[str, str]]:
-    return set() if event is None else {*auth_types(event, event.version), ("m.room.create", "")}
+def _conflicted(states: list[NamedState]) -> set[EventId]:
+    common = set(states[0].items()).intersection(*(held.items() for held in states[1:]))
+    return {event_id for held in states for _, event_id in held.items() - common}
