@@ -53,6 +53,7 @@ class Committer:
         self._pending_bytes = 0
         self._firm_pending = 0
         self._forced = False
+        self._committing = False
         self._lazy_since_s: float | None = None
         self._work = Signal()
         self._moved = trio.Event()
@@ -90,7 +91,8 @@ class Committer:
 
     async def drain(self) -> None:
         """Return when nothing is pending, lazy changes included, or flash has failed."""
-        while self._pending and self.failure is None:
+        # What is under way counts too: the index may not be committed before the journal holds it.
+        while (self._pending or self._committing) and self.failure is None:
             self._forced = True
             self._work.ring()
             await self._moved.wait()
@@ -128,6 +130,7 @@ class Committer:
         batch = self._take_batch()
         payload = b"".join(change.packed for change in batch)
         begun_s = trio.current_time()
+        self._committing = True
         try:
             if not self._journal.has_room(len(payload)):
                 await self._make_room()
@@ -135,6 +138,8 @@ class Committer:
         except (OSError, StorageError) as error:
             self.fail(error)
             return
+        finally:
+            self._committing = False
         self._commit_s = trio.current_time() - begun_s
         self.durable_position = batch[-1].position
         self._announce()
@@ -153,7 +158,8 @@ class Committer:
             self._forced = False
             return False
         overdue = self._lazy_since_s is not None and trio.current_time() >= self._lazy_since_s + LAZY_COMMIT_S
-        return bool(self._firm_pending) or self._forced or overdue or len(self._pending) >= MAX_LAZY_CHANGES
+        many = len(self._pending) >= MAX_LAZY_CHANGES or self._pending_bytes >= MAX_COMMIT_BYTES
+        return bool(self._firm_pending) or self._forced or overdue or many
 
     async def _gather(self) -> None:
         # Senders that a commit released come back one by one: waiting a moment, never longer than a commit takes,

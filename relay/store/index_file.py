@@ -16,6 +16,7 @@ from relay.store.tables import Operation, Tables, Value, layout_digest, number_o
 
 _FRAME_BYTES = 4096 + 24
 _CACHE_KIB = 4096
+_BUSY_TIMEOUT_MS = 5_000
 
 
 class LogNotSyncedError(StorageError):
@@ -61,6 +62,8 @@ class IndexFile:
         Raises:
             DamagedError: the file is garbled or sealed with another key, or a setting that safety rests on was refused.
         """
+        # SQLite would let others read the file; the log takes its mode from it.
+        self._files.open(self._path, create=True).close()
         if self._files.exists(self._log_path):
             log_file = self._files.open(self._log_path)
             self.log_bytes = log_file.size_bytes()
@@ -189,6 +192,7 @@ class IndexFile:
         connection = apsw.Connection(str(self._path), vfs=vfs)
         _set(connection, "cipher", "chacha20", "chacha20")
         connection.pragma("key", f"raw:{self._key.hex()}")
+        connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
         return connection
 
     def _sync_log(self) -> None:

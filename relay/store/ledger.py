@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import trio
 
 from relay.base.config import StoreConfig
-from relay.base.errors import RelayError
+from relay.base.errors import RelayError, StorageError
 from relay.base.log import get_logger
 from relay.store.checkpoint import Checkpointer
 from relay.store.committer import Committer
@@ -248,6 +248,7 @@ async def open_ledger(
         StateLockedError: another process holds the folder.
         WrongKeyError: the folder was sealed with other keys.
         DamagedError: journal or index are not what was once durable; the message says where.
+        StorageError: flash refused what a start writes.
     """
     workers = workers or ThreadWorkers()
     files.make_folder(folder)
@@ -261,8 +262,8 @@ async def open_ledger(
         )
         index = IndexFile(folder / "index.db", keys.index_key, (STORE_TABLES, *tables), files)
         try:
-            position, replayed = await workers.run(recover, journal, index)
-            async with trio.open_nursery() as nursery:
+            position, replayed = await workers.run(_recover, journal, index)
+            async with _unwrapped(), trio.open_nursery() as nursery:
                 ledger = Ledger(journal, index, workers, config, nursery, position=position)
                 ledger.start(replayed=replayed)
                 try:
@@ -274,3 +275,21 @@ async def open_ledger(
         finally:
             index.close()
             journal.close()
+
+
+def _recover(journal: Journal, index: IndexFile) -> tuple[int, bool]:
+    try:
+        return recover(journal, index)
+    except OSError as error:
+        raise StorageError(f"the state folder cannot be used: {error}") from error
+
+
+@contextlib.asynccontextmanager
+async def _unwrapped() -> AsyncIterator[None]:
+    # Whoever uses the ledger did not open a nursery: a lone error comes out as it was raised.
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) == 1 and not isinstance(group.exceptions[0], BaseExceptionGroup):
+            raise group.exceptions[0] from group.exceptions[0].__cause__
+        raise

@@ -143,6 +143,7 @@ class StepQueue:
 
     async def _renew_index(self) -> None:
         # The journal holds everything since the last complete copy: nothing is lost with the log.
+        await self._checkpointer.wait_copied()
         await self._committer.drain()
         if self._committer.failure is None:
             await self._workers.run(self._return_to_journal)

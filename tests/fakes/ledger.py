@@ -27,7 +27,10 @@ class InlineWorkers:
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         await trio.lowlevel.checkpoint()
-        return function(*args)
+        result = function(*args)
+        # Others run between the end of the work and whoever waited for it, as with real threads.
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return result
 
 
 @contextlib.asynccontextmanager

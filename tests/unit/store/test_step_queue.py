@@ -182,3 +182,21 @@ async def test_many_steps_at_once_each_happen_once(autojump_clock: trio.testing.
             for number in range(100):
                 nursery.start_soon(ledger.run, put, number, "x")
         assert await ledger.read(count) == 100
+
+
+async def test_the_index_is_not_committed_before_the_journal_holds_what_it_shows(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with memory_ledger(NOTES) as ledger, trio.open_nursery() as nursery:
+        await ledger.run(put, 1, "a")
+        held = HeldJournal(ledger)
+        await ledger.run_early(put, 2, "b")
+        await trio.sleep(1)
+        nursery.start_soon(ledger.checkpoint)
+        await trio.sleep(1)
+        assert ledger.status().checkpoints == 0
+        assert ledger._queue._index.in_transaction
+        held.released.set()
+        await trio.sleep(1)
+        assert ledger.status().checkpoints == 1
+        assert ledger._queue._index.sequence == ledger._journal.sequence
