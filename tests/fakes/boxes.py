@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import trio
@@ -158,6 +158,8 @@ class BoxPeers:
         self._box = box
         self.bend: dict[str, Callable[[Any], Any]] = {}
         """Endpoint -> what a lying peer makes of its answer."""
+        self.before_answer: dict[str, Callable[[], Awaitable[None]]] = {}
+        """Endpoint -> what happens elsewhere before the answer is here."""
 
     async def _ask(self, server: ServerName, endpoint: str, answer: Callable[[Box], Any]) -> Any:
         town = self._box.town
@@ -171,6 +173,8 @@ class BoxPeers:
         except RelayError as error:
             status, body = matrix_reply(error)
             raise PeerRefusedError(str(error), status=status, errcode=body["errcode"]) from None
+        if endpoint in self.before_answer:
+            await self.before_answer[endpoint]()
         return self.bend[endpoint](found) if endpoint in self.bend else found
 
     async def make_join(

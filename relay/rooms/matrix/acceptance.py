@@ -100,7 +100,8 @@ def decide(
     before = _Before(None, manner.given) if manner.given is not None else _state_before(prevs, merges)
     if isinstance(before, Unmerged):
         return before
-    base = Flags.GAP if missing else Flags.NONE
+    # What is missing below the floor is missing already; the event adds no gap of its own.
+    base = Flags.GAP if missing and (event.depth > room.floor or manner.place is not None) else Flags.NONE
     cited_events = [stored.event for stored in cited.values() if stored is not None]
     refused = _refusal(index, room, event, before, cited=cited_events, past=manner.place is not None)
     if refused or manner.place is not None:

@@ -34,12 +34,14 @@ class CheckedPdu:
         event: good in form and signature, redacted if its content hash was wrong; None if it was not.
         event_id: None where not even that could be made out.
         error: what was wrong.
+        intact: False where the content hash was wrong.
     """
 
     raw: Mapping[str, Any]
     event: Event | None = None
     event_id: EventId | None = None
     error: str | None = None
+    intact: bool = True
 
     @property
     def room_id(self) -> RoomId:
@@ -116,7 +118,11 @@ def _verify(entry: CheckedPdu, event: Event, lives: Lives) -> CheckedPdu:
         verify_event(event, usable)
     except RelayError as error:
         return CheckedPdu(entry.raw, None, entry.event_id, str(error))
-    return entry if check_content_hash(event) else CheckedPdu(entry.raw, redacted_event(event), entry.event_id)
+    return (
+        entry
+        if check_content_hash(event)
+        else CheckedPdu(entry.raw, redacted_event(event), entry.event_id, intact=False)
+    )
 
 
 async def _in_worker(count: int, function: Callable[[*Ts], list[CheckedPdu]], *arguments: *Ts) -> list[CheckedPdu]:

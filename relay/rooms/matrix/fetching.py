@@ -7,7 +7,7 @@ import trio
 
 from relay.base.errors import InvalidInputError, RelayError, TooLargeError
 from relay.base.ids import EventId, RoomId, ServerName
-from relay.base.limits import MAX_STATE_EVENTS
+from relay.base.limits import MAX_MISSING_EVENTS_PAGE, MAX_STATE_EVENTS
 from relay.core.matrix.events import Event
 from relay.core.matrix.room_versions import RoomVersion
 from relay.rooms.matrix import graph, outliers
@@ -38,13 +38,18 @@ class Fetcher:
         return {event_id: event for event_id, event in checked.items() if event.room_id == room}
 
     async def missing_events(
-        self, server: ServerName, room: RoomRow, *, latest: Sequence[EventId], earliest: Sequence[EventId], limit: int
+        self, server: ServerName, room: RoomRow, *, latest: Sequence[EventId], earliest: Sequence[EventId]
     ) -> dict[EventId, Event]:
-        """Return a page of what lies between; nothing is stored. Raises as `RoomPeers`."""
+        """Return a page of what lies between, above the room's floor; nothing is stored. Raises as `RoomPeers`."""
         raws = await self._peers.missing_events(
-            server, room.room_id, earliest=earliest, latest=latest, limit=limit, min_depth=0
+            server,
+            room.room_id,
+            earliest=earliest,
+            latest=latest,
+            limit=MAX_MISSING_EVENTS_PAGE,
+            min_depth=room.floor,
         )
-        return await self.good(raws[:limit], room.room_id, room.version)
+        return await self.good(raws[:MAX_MISSING_EVENTS_PAGE], room.room_id, room.version)
 
     async def state_before(self, server: ServerName, room: RoomRow, event_id: EventId) -> NamedState:
         """Return the state before an event as a server gives it, all its events stored.

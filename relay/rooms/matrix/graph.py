@@ -38,6 +38,7 @@ class RoomRow:
     creation: int
     state: int
     tips: tuple[int, ...]
+    floor: int
     changed: int
     state_changed: int
     published: bool
@@ -66,14 +67,15 @@ def row(index: Index, room: RoomId) -> RoomRow | None:
 def row_of(index: Index, number: int, room: RoomId) -> RoomRow | None:
     """As `row`, with the interned number at hand."""
     found = index.row(
-        "SELECT version, creation, state, tips, changed, state_changed, published FROM rooms WHERE number = ?", number
+        "SELECT version, creation, state, tips, floor, changed, state_changed, published FROM rooms WHERE number = ?",
+        number,
     )
     if found is None:
         return None
-    version, creation, state, tips, changed, state_changed, published = found
+    version, creation, state, tips, floor, changed, state_changed, published = found
     unpacked = tuple(tip for (tip,) in _TIP.iter_unpack(tips))
     return RoomRow(
-        number, room, room_version(version), creation, state, unpacked, changed, state_changed, bool(published)
+        number, room, room_version(version), creation, state, unpacked, floor, changed, state_changed, bool(published)
     )
 
 

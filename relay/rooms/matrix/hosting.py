@@ -154,7 +154,7 @@ class Hosting:
         checked = (await self._checker.check([pdu], room_version(version)))[0]
         if checked.event is None:
             raise InvalidInputError(checked.error or "malformed event")
-        if checked.event.event_id != event_id or not checked.event.content_hash_ok:
+        if checked.event.event_id != event_id or not checked.intact:
             raise InvalidInputError("the event has another id or hash than given")
         return checked.event
 

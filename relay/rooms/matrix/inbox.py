@@ -14,7 +14,6 @@ from relay.base.limits import (
     INBOX_RETRY_MOST_S,
     MAX_GAP_PAGES,
     MAX_INBOX_TASKS,
-    MAX_MISSING_EVENTS_PAGE,
 )
 from relay.base.log import get_logger, tag
 from relay.core.matrix.events import Event
@@ -85,11 +84,12 @@ class RoomInboxes:
             held, waiting = await self._ledger.read(_look, room, self._server)
             for entry in sorted(waiting, key=lambda one: one.event.depth):
                 if held is None:
-                    await self._ledger.run(inbox_book.remove, entry.number)
+                    await self._ledger.run(_drop_unless_joining, room, entry.number)
+                    left += 1
                 elif not await self._settle_one(held, entry):
                     left += 1
             if left or not waiting:
-                return left
+                return left if held is not None else len(await self._ledger.read(inbox_book.waiting, room, 1))
 
     async def _settle_one(self, room: RoomRow, entry: Waiting) -> bool:
         try:
@@ -136,9 +136,7 @@ class RoomInboxes:
             latest = [event_id for event_id, event in pool.items() if absent.intersection(event.prev_events)]
             if not latest:
                 break
-            page = await self._fetcher.missing_events(
-                entry.origin, room, latest=latest[:20], earliest=earliest, limit=MAX_MISSING_EVENTS_PAGE
-            )
+            page = await self._fetcher.missing_events(entry.origin, room, latest=latest[:20], earliest=earliest)
             new = {event_id: event for event_id, event in page.items() if event_id not in pool}
             if not new:
                 break
@@ -165,6 +163,11 @@ class MissingAncestorsError(RelayError):
 
     code = "event.missing_ancestors"
     fault = Fault.PEER
+
+
+def _drop_unless_joining(change: Change, room: RoomId, number: int) -> None:
+    if join_commit.version_of(change, room) is None:
+        inbox_book.remove(change, number)
 
 
 def _look(index: Index, room: RoomId, here: ServerName) -> tuple[RoomRow | None, list[Waiting]]:

@@ -6,7 +6,7 @@ user of this box, which the last step writes too.
 
 from relay.base.ids import RoomId, ServerName
 from relay.core.matrix.room_versions import RoomVersion
-from relay.rooms.matrix import graph, outliers, state_groups
+from relay.rooms.matrix import graph, inbox_book, outliers, state_groups
 from relay.rooms.matrix.commit import (
     NamedState,
     advance,
@@ -24,22 +24,33 @@ from relay.rooms.matrix.stored_event import Flags
 from relay.rooms.matrix.tables import (
     CLOSE_JOIN,
     DROP_ROOM_EVENTS,
+    DROP_ROOM_INBOX,
     DROP_ROOM_MEMBERSHIPS,
     DROP_ROOM_SERVERS,
     DROP_ROOM_STATE,
     OPEN_JOIN,
     PLACE_EVENT,
+    RAISE_FLOOR,
 )
 from relay.store.ledger import Change, Index, Ledger
 
 _BATCH = 200
 
 
-def begin(change: Change, room: RoomId) -> int:
-    """Note that a join is under way; return the room's number."""
+def begin(change: Change, room: RoomId, version: RoomVersion) -> int:
+    """Note that a join is under way; return the room's number.
+
+    From now on events that other servers push into the room wait in its inbox.
+    """
     number = change.intern(room)
-    change.write(OPEN_JOIN, number)
+    change.write(OPEN_JOIN, number, version.id)
     return number
+
+
+def version_of(index: Index, room: RoomId) -> str | None:
+    """Return the version of a room that is being joined, None if it is not."""
+    version: str | None = index.value("SELECT version FROM joins WHERE room = ?", index.find(room))
+    return version
 
 
 async def store_in_batches(
@@ -70,7 +81,7 @@ def finish(change: Change, room_id: RoomId, version: RoomVersion, answer: JoinAn
         before = state_groups.child(change, EMPTY, intern_state(change, answer.state))
         _complete_state(change, held.number, version, before, here)
         held = graph.RoomRow(
-            held.number, room_id, version, creation, before, (), held.changed, held.state_changed, published=False
+            held.number, room_id, version, creation, before, (), 0, held.changed, held.state_changed, published=False
         )
     else:
         before = group_for(change, held.state, answer.state)
@@ -79,8 +90,10 @@ def finish(change: Change, room_id: RoomId, version: RoomVersion, answer: JoinAn
     number = put_event(change, held.number, join, flags, place=place, group=before)
     after = state_groups.child(change, before, {interned_key(change, join): number})
     change.write(PLACE_EVENT, number, place, int(flags), after)
+    change.write(RAISE_FLOOR, held.number, join.depth)
     advance(change, held, (number,), after, here)
     change.write(CLOSE_JOIN, held.number)
+    inbox_book.wake_waiting(change, held.number)
 
 
 def _complete_state(change: Change, room: int, version: RoomVersion, group: int, here: ServerName) -> None:
@@ -97,7 +110,8 @@ def _complete_state(change: Change, room: int, version: RoomVersion, group: int,
 def abandon(change: Change, room: int) -> None:
     """Take away what a join left behind that did not come to its end."""
     if not _is_held(change, room):
-        for operation in (DROP_ROOM_EVENTS, DROP_ROOM_STATE, DROP_ROOM_MEMBERSHIPS, DROP_ROOM_SERVERS):
+        dropped = (DROP_ROOM_EVENTS, DROP_ROOM_STATE, DROP_ROOM_MEMBERSHIPS, DROP_ROOM_SERVERS, DROP_ROOM_INBOX)
+        for operation in dropped:
             change.write(operation, room)
     change.write(CLOSE_JOIN, room)
 

@@ -28,7 +28,7 @@ from relay.core.matrix.room_versions import SUPPORTED, RoomVersion, room_version
 from relay.core.matrix.signing import SigningKey
 from relay.rooms.matrix import aliases, graph, invites, join_commit, members
 from relay.rooms.matrix.checking import EventChecker
-from relay.rooms.matrix.join_answer import JoinAnswer, read_answer
+from relay.rooms.matrix.join_answer import read_answer
 from relay.rooms.matrix.peers import RoomPeers
 from relay.rooms.matrix.server_keys import ServerKeys
 from relay.rooms.matrix.writer import RoomWriter
@@ -142,9 +142,16 @@ class Joining:
         template = await self._peers.make_join(server, room, user, sorted(SUPPORTED, key=int))
         version = room_version(template.get("room_version", "1"))
         event = self._fill_in(template.get("event"), version, user, room, content)
-        reply = await self._peers.send_join(server, room, event.event_id, dict(event.raw))
-        answer = await read_answer(reply, event, self._checker)
-        await self._settle(room, version, answer)
+        number = await self._ledger.run(join_commit.begin, room, version)
+        try:
+            reply = await self._peers.send_join(server, room, event.event_id, dict(event.raw))
+            answer = await read_answer(reply, event, self._checker)
+            await join_commit.store_in_batches(self._ledger, number, version, answer, self._server)
+            await self._ledger.run(join_commit.finish, room, version, answer, self._server)
+        except RelayError:
+            await self._ledger.run(join_commit.abandon, number)
+            raise
+        log.info("rooms.joined", room_tag=tag(room), state_events=len(answer.state))
 
     def _fill_in(
         self, template: object, version: RoomVersion, user: UserId, room: RoomId, content: Mapping[str, Any]
@@ -158,16 +165,6 @@ class Joining:
             server=self._server,
             key=self._key,
         )
-
-    async def _settle(self, room: RoomId, version: RoomVersion, answer: JoinAnswer) -> None:
-        number = await self._ledger.run(join_commit.begin, room)
-        try:
-            await join_commit.store_in_batches(self._ledger, number, version, answer, self._server)
-            await self._ledger.run(join_commit.finish, room, version, answer, self._server)
-        except RelayError:
-            await self._ledger.run(join_commit.abandon, number)
-            raise
-        log.info("rooms.joined", room_tag=tag(room), state_events=len(answer.state))
 
 
 def fill_in(

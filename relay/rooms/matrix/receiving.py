@@ -6,8 +6,9 @@ from typing import Any
 from relay.base.clock import Clock
 from relay.base.errors import ForbiddenError, RelayError
 from relay.base.ids import EventId, RoomId, ServerName, parse_room_id
+from relay.core.matrix.events import Event
 from relay.core.matrix.room_versions import RoomVersion, room_version
-from relay.rooms.matrix import graph, inbox_book, invites, members, server_acl
+from relay.rooms.matrix import graph, inbox_book, invites, join_commit, members, server_acl
 from relay.rooms.matrix.acceptance import Known, decide
 from relay.rooms.matrix.checking import CheckedPdu, EventChecker
 from relay.rooms.matrix.commit import Decision, commit
@@ -63,7 +64,7 @@ class PduReceiver:
             return entry.error
         room = graph.row(change, event.room_id)
         if room is None or not members.server_joined(change, event.room_id, self._server):
-            return None if invites.withdraw(change, event) else "this server is not in the room"
+            return self._keep_for_join(change, origin, event)
         try:
             server_acl.check(change, event.room_id, origin)
         except ForbiddenError as error:
@@ -75,6 +76,12 @@ class PduReceiver:
         elif not isinstance(decision, Known):
             inbox_book.add(change, room.number, origin, event, self._clock.wall_ms())
         return None
+
+    def _keep_for_join(self, change: Change, origin: ServerName, event: Event) -> str | None:
+        if join_commit.version_of(change, event.room_id) is not None:
+            inbox_book.add(change, change.intern(event.room_id), origin, event, self._clock.wall_ms())
+            return None
+        return None if invites.withdraw(change, event) else "this server is not in the room"
 
 
 def _room_of(raw: Mapping[str, Any]) -> str:
@@ -90,7 +97,8 @@ def _versions(index: Index, rooms: list[str]) -> dict[str, RoomVersion]:
         except RelayError:
             continue
         held = graph.row(index, room_id)
-        known = invites.version_of(index, room_id) if held is None else held.version.id
+        known = join_commit.version_of(index, room_id) if held is None else held.version.id
+        known = known or invites.version_of(index, room_id)
         if known is not None:
             found[text] = room_version(known)
     return found

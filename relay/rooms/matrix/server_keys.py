@@ -12,7 +12,7 @@ from nacl.signing import VerifyKey
 from relay.base.clock import Clock
 from relay.base.errors import InvalidInputError, RelayError, UnauthenticatedError
 from relay.base.ids import KeyId, ServerName
-from relay.base.limits import MAX_PUBLISHED_KEYS, SERVER_KEYS_RETRY_S
+from relay.base.limits import MAX_PUBLISHED_KEYS, MAX_SILENT_SERVERS, SERVER_KEYS_RETRY_S
 from relay.core.matrix.signing import SigningKey, parse_verify_key, verify_json
 from relay.rooms.matrix.peers import RoomPeers
 from relay.rooms.matrix.tables import PUT_SERVER_KEY
@@ -54,6 +54,9 @@ class ServerKeys:
         if any(key_id not in held or held[key_id][1] < at_ms for key_id, at_ms in needed.items()):
             await self._fetch_once(server)
             held = await self._ledger.read(_held, server, sorted(needed))
+            if any(key_id not in held or held[key_id][1] < at_ms for key_id, at_ms in needed.items()):
+                # Asking again at once gives no other answer; who sends events from the future waits.
+                self._put_off(server)
         return held
 
     async def _fetch_once(self, server: ServerName) -> None:
@@ -68,11 +71,14 @@ class ServerKeys:
             await self._fetch(server)
             self._failed_s.pop(server, None)
         except RelayError:
-            if len(self._failed_s) > 1000:
-                self._failed_s.clear()
-            self._failed_s[server] = trio.current_time() + SERVER_KEYS_RETRY_S
+            self._put_off(server)
         finally:
             self._fetching.pop(server).set()
+
+    def _put_off(self, server: ServerName) -> None:
+        if len(self._failed_s) >= MAX_SILENT_SERVERS:
+            self._failed_s.clear()
+        self._failed_s[server] = trio.current_time() + SERVER_KEYS_RETRY_S
 
     async def _fetch(self, server: ServerName) -> None:
         now_ms = self._clock.wall_ms()

@@ -13,11 +13,13 @@ in a database of 100,000 events (dbstat, payload and page overhead together).
 from relay.store.tables import Operation, Tables
 
 # A room's row. `creation`: events.number of m.room.create. `state`: group of the current state. `tips`: forward
-# extremities, 4-byte little-endian event numbers. `changed`, `state_changed`: positions. Rooms are hundreds, and 40
+# extremities, 4-byte little-endian event numbers. `floor`: depth of the join that brought this box in; what is below
+# is asked for only when somebody pages back. `changed`, `state_changed`: positions. Rooms are hundreds, and 40
 # bytes each: finding those changed since a position is a scan of a few pages, cheaper than an index to keep.
 _ROOMS = """CREATE TABLE IF NOT EXISTS rooms (
     number INTEGER PRIMARY KEY, version TEXT NOT NULL, creation INTEGER NOT NULL, state INTEGER NOT NULL,
-    tips BLOB NOT NULL, changed INTEGER NOT NULL, state_changed INTEGER NOT NULL, published INTEGER NOT NULL)"""
+    tips BLOB NOT NULL, floor INTEGER NOT NULL, changed INTEGER NOT NULL, state_changed INTEGER NOT NULL,
+    published INTEGER NOT NULL)"""
 
 # `number`: arrival. `place`: where it stands in the room's timeline, NULL outside of it; live events stand at
 # position * 1024 + k, so that a sync position is a place and nothing has to be looked up; what is fetched later
@@ -91,9 +93,9 @@ _OWN_KEYS = """CREATE TABLE IF NOT EXISTS own_keys (
     key_id TEXT PRIMARY KEY, seed BLOB NOT NULL, created_ms INTEGER NOT NULL, expired_ms INTEGER) WITHOUT ROWID"""
 
 # A join under way: events stored so far are invisible; one found at a start was cut short and is cleaned up.
-_JOINS = "CREATE TABLE IF NOT EXISTS joins (room INTEGER PRIMARY KEY)"
+_JOINS = "CREATE TABLE IF NOT EXISTS joins (room INTEGER PRIMARY KEY, version TEXT NOT NULL)"
 
-PUT_ROOM = Operation(100, "INSERT OR REPLACE INTO rooms VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+PUT_ROOM = Operation(100, "INSERT OR REPLACE INTO rooms VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?)")
 ADVANCE_TIPS = Operation(101, "UPDATE rooms SET tips = ?2, changed = ?3 WHERE number = ?1")
 ADVANCE_STATE = Operation(
     102, "UPDATE rooms SET tips = ?2, changed = ?3, state = ?4, state_changed = ?3 WHERE number = ?1"
@@ -128,12 +130,14 @@ DROP_ALIAS = Operation(127, "DELETE FROM aliases WHERE alias = ?")
 PUT_SERVER_KEY = Operation(128, "INSERT OR REPLACE INTO server_keys VALUES (?, ?, ?, ?, ?)")
 ADD_OWN_KEY = Operation(129, "INSERT INTO own_keys VALUES (?, ?, ?, NULL)")
 EXPIRE_OWN_KEY = Operation(130, "UPDATE own_keys SET expired_ms = ?2 WHERE key_id = ?1")
-OPEN_JOIN = Operation(131, "INSERT OR IGNORE INTO joins VALUES (?)")
+OPEN_JOIN = Operation(131, "INSERT OR REPLACE INTO joins VALUES (?, ?)")
 CLOSE_JOIN = Operation(132, "DELETE FROM joins WHERE room = ?")
 DROP_ROOM_EVENTS = Operation(133, "DELETE FROM events WHERE room = ?")
 DROP_ROOM_STATE = Operation(134, "DELETE FROM current_state WHERE room = ?")
 DROP_ROOM_MEMBERSHIPS = Operation(135, "DELETE FROM memberships WHERE room = ?")
 DROP_ROOM_SERVERS = Operation(136, "DELETE FROM room_servers WHERE room = ?")
+RAISE_FLOOR = Operation(137, "UPDATE rooms SET floor = ?2 WHERE number = ?1")
+DROP_ROOM_INBOX = Operation(138, "DELETE FROM inbox WHERE room = ?")
 
 TABLES = Tables(
     name="rooms.matrix",

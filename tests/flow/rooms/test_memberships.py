@@ -1,12 +1,18 @@
 """In, out, asked, shut out: memberships across two boxes."""
 
+from typing import Any
+
 import pytest
 
 from relay.base.errors import ForbiddenError, InvalidInputError, NotFoundError, PeerRefusedError, UnreachableError
 from relay.base.ids import EventId, RoomAlias, RoomId, ServerName
 from relay.base.limits import INVITE_LIFE_S, MAX_INVITES_PER_ORIGIN
+from relay.core.matrix.building import sign_raw
+from relay.core.matrix.room_versions import room_version
 from relay.rooms.matrix import aliases, departures, graph, invites, members, timeline, visibility
+from relay.rooms.matrix.drafting import Draft, held_room, lay_out
 from relay.rooms.matrix.join_commit import abandon_unfinished
+from relay.store.ledger import Index
 from tests.fakes.boxes import Box, Town
 from tests.fakes.files import MemoryFiles
 
@@ -235,7 +241,7 @@ async def test_a_join_that_a_power_cut_interrupts_is_invisible_and_can_be_made_a
         async with town.box("b.example", files) as there:
             from relay.rooms.matrix import join_commit
 
-            number = await there.ledger.run(join_commit.begin, room)
+            number = await there.ledger.run(join_commit.begin, room, room_version("12"))
 
             def half(change: object) -> None:
                 from relay.rooms.matrix.commit import put_event
@@ -290,3 +296,52 @@ async def test_history_visibility_decides_what_a_later_member_and_its_server_see
         raws = await here.answering.backfill(there.name, room, [last], 50)
         bodies = [raw["content"].get("body") for raw in raws if raw["type"] == "m.room.message"]
         assert [body for body in reversed(bodies) if body is not None] == seen
+
+
+async def test_what_is_said_while_a_join_is_under_way_is_not_lost() -> None:
+    town = Town()
+    async with town.box("a.example") as here, town.box("b.example") as there:
+        room = await here.create(here.user("anna"))
+        for number in range(30):
+            await here.say(room, here.user("anna"), f"long ago {number}")
+        aside = await here.ledger.read(graph.extremities, room)
+
+        async def meanwhile() -> None:
+            await here.say(room, here.user("anna"), "meanwhile")
+            await here.push()
+
+        there.peers.before_answer["send_join"] = meanwhile
+        await there.joining.join(there.user("bert"), room, [here.name])
+        assert await there.settle() == 0
+        assert await there.bodies(room) == ["meanwhile"]
+        assert len(aside) == 1
+
+
+async def test_an_event_beside_our_join_does_not_pull_in_the_past() -> None:
+    town = Town()
+    async with town.box("a.example") as here, town.box("b.example") as there:
+        room = await here.create(here.user("anna"))
+        for number in range(60):
+            await here.say(room, here.user("anna"), f"long ago {number}")
+        await here.joining.join(here.user("carl"), room)
+        # Carl speaks without having heard of bert's join.
+        beside = await here.ledger.run(_laid_out_beside, here, room)
+        await there.joining.join(there.user("bert"), room, [here.name])
+        await here.receive(here.name, [beside])
+        await here.settle()
+        await there.receive(here.name, [beside])
+        assert await there.settle() == 0
+        assert await there.bodies(room) == ["beside"]
+        assert town.calls.count("missing_events") == 1
+        await here.say(room, here.user("anna"), "after")
+        await here.push()
+        assert await there.settle() == 0
+        assert await there.bodies(room) == ["beside", "after"]
+        assert await there.state(room) == await here.state(room)
+
+
+def _laid_out_beside(index: Index, box: Box, room: RoomId) -> dict[str, Any]:
+    content = {"body": "beside", "msgtype": "m.text"}
+    wanted = Draft(sender=box.user("carl"), type="m.room.message", content=content, now_ms=box.town.clock.wall_ms())
+    held = held_room(index, room)
+    return sign_raw(lay_out(index, held, wanted), held.version, box.name, box.key)
