@@ -9,10 +9,28 @@ import logging
 import re
 import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, TextIO
 
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+@contextmanager
+def _left_out(*names: str) -> Iterator[None]:
+    """Have imports find nothing behind `names`; whoever asks for them afterwards gets the real ones."""
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update({name: ModuleType(name) for name in absent})
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
+# For renderers and loggers that are not used here structlog loads rich (4 MiB) and asyncio (1.5 MiB).
+with _left_out("rich", "asyncio"):
+    import structlog
+    from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 Logger = FilteringBoundLogger
 
