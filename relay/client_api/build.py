@@ -23,6 +23,7 @@ from relay.client_api import (
     push_rules,
     read_receipts,
     register,
+    relations,
     room_directory,
     room_state,
     send_events,
@@ -125,6 +126,7 @@ def _add_rooms(door: Door, parts: ClientParts) -> None:
     send_events.register(door, send_events.Sending(ledger, parts.writer, invites, rate, clock=clock, server=server))
     room_state.register(door, room_state.RoomState(ledger))
     history.register(door, history.History(ledger, parts.backfiller, clock))
+    relations.register(door, relations.Relations(ledger, clock))
     room_directory.register(door, room_directory.RoomDirectory(ledger, parts.joining, server))
     read_receipts.register(door, read_receipts.ReadReceipts(ledger, parts.outboxes, parts.typing, clock))
     send_to_device.register(door, send_to_device.SendToDevice(ledger, clock))

@@ -10,6 +10,7 @@ from relay.delivery import sync_state
 from relay.delivery.sync_timeline import stretch
 from relay.delivery.sync_view import View
 from relay.delivery.unread import Unread
+from relay.household import consent
 from relay.rooms.matrix import graph, invites, members, receipts, state, timeline
 from relay.rooms.matrix.members import MembershipRow
 from relay.store.ledger import Index
@@ -97,7 +98,9 @@ class RoomSections:
         }
 
     def invited(self, index: Index, view: View, room: RoomId) -> dict[str, Any] | None:
-        """Return the section of an invite, None where it comes from somebody ignored."""
+        """Return the section of an invite, None where it comes from somebody ignored or none are wanted at all."""
+        if consent.blocks_invites(index, view.user):
+            return None
         asked = invites.get(index, view.user, room)
         if asked is not None:
             shown, sender = asked.shown(), str(asked.event.sender)

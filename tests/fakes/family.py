@@ -16,7 +16,7 @@ from relay.delivery import outbox_tables, sending
 from relay.delivery.media import Media, RemoteFile
 from relay.delivery.outbox import Outboxes
 from relay.household import accounts, devices
-from relay.household.sessions import Session
+from relay.household.sessions import Session, Sessions
 from relay.household.tables import TABLES as HOUSEHOLD
 from relay.rooms.matrix import signing_key
 from relay.rooms.matrix.backfill import Backfiller
@@ -168,8 +168,10 @@ class NoOutlet:
 
 
 @contextlib.asynccontextmanager
-async def open_family(files: MemoryFiles | None = None, rate: dict[str, Any] | None = None) -> AsyncIterator[Family]:
-    """Open a box in memory."""
+async def open_family(
+    files: MemoryFiles | None = None, rate: dict[str, Any] | None = None, *, logins: bool = False
+) -> AsyncIterator[Family]:
+    """Open a box in memory; with `logins` a token has to come from one, else it is the name of its device."""
     kept = MemoryFiles() if files is None else files
     rates = rate or {"message_burst": 1_000_000, "message_per_s": 1_000_000.0}
     config = Config.parse({"server": {"name": SERVER}, "rate": rates})
@@ -185,7 +187,7 @@ async def open_family(files: MemoryFiles | None = None, rate: dict[str, Any] | N
             config=config,
             ledger=ledger,
             clock=clock,
-            authenticate=BearerNames().authenticate,
+            authenticate=Sessions(ledger, clock).authenticate if logins else BearerNames().authenticate,
             people=MemoryPeoplePeers(),
             writer=writer,
             joining=Joining(ledger, peers=peers, keys=keys, writer=writer, server=SERVER, key=key, clock=clock),

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import trio
 
 from tests.fakes.family import at, open_family, two
+from tests.fakes.files import MemoryFiles
 
 
 def states(section: dict[str, Any], key: str = "state") -> dict[tuple[str, str], Any]:
@@ -138,6 +139,15 @@ async def test_invites_of_ignored_people_are_not_shown_and_their_messages_neithe
         assert [event["type"] for event in news["rooms"]["join"][room]["timeline"]["events"]] == ["m.room.name"]
 
 
+async def test_who_takes_no_invites_is_shown_none() -> None:
+    async with open_family() as family:
+        ann, bob = await family.app("ann"), await family.app("bob")
+        await ann.create_room(invite=[bob.user])
+        path = f"/user/{quote(bob.user)}/account_data/m.invite_permission_config"
+        await bob.put(path, {"default_action": "block"})
+        assert "invite" not in (await bob.sync())["rooms"]
+
+
 async def test_the_sender_finds_the_transaction_id_and_nobody_else_does() -> None:
     async with open_family() as family:
         ann, bob, room = await two(family)
@@ -264,3 +274,22 @@ async def test_a_token_that_was_never_given_out_is_refused() -> None:
         assert (await ann.refused("GET", "/sync?since=nonsense"))[0] == 400
         assert (await ann.refused("GET", "/sync?timeout=x"))[0] == 400
         assert (await ann.refused("GET", "/sync?filter=17"))[0] == 404
+
+
+async def test_a_token_outlives_a_restart_and_typing_does_not() -> None:
+    files = MemoryFiles()
+    try:
+        async with open_family(files) as family:
+            ann, bob, room = await two(family)
+            await ann.put(at(room, f"/typing/{quote(ann.user)}"), {"typing": True})
+            since = (await bob.sync())["next_batch"]
+        async with open_family(files) as family:
+            ann, bob = await family.app("ann"), await family.app("bob")
+            assert (await bob.sync(since))["rooms"] == {}
+            await ann.say(room, "back again")
+            news = await bob.sync(since)
+            assert bodies(news["rooms"]["join"][room]) == ["back again"]
+            await ann.put(at(room, f"/typing/{quote(ann.user)}"), {"typing": True})
+            assert (await bob.sync(news["next_batch"]))["rooms"]["join"][room]["ephemeral"]["events"]
+    finally:
+        files.unregister()
