@@ -4,7 +4,9 @@ Source: Matrix S2S v1.19. What is not listed here (knocking, public rooms, hiera
 `timestamp_to_event`, notary queries) is answered 404 `M_UNRECOGNIZED`, as "Unsupported endpoints" asks.
 """
 
+import json
 import math
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -35,6 +37,8 @@ from relay.transport.message import Request, Response
 from relay.transport.routing import Router
 
 Answer = Callable[[Asking], Awaitable[Response]]
+
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 
 _V1 = "/_matrix/federation/v1"
 _V2 = "/_matrix/federation/v2"
@@ -149,8 +153,9 @@ class _Gate:
 
     async def _check(self, request: Request) -> Asking:
         claims = choose(request.headers.all("authorization"), self._parts.server)
-        content = await _content(request)
-        signed = Signed(request.method, request.target, content)
+        body = await request.body(MAX_JSON_BODY_BYTES)
+        content = _content(body)
+        signed = Signed(request.method, request.target, _exact(body, content))
         key_ids = [claim.key_id for claim in claims]
         keys = await self._parts.server_keys.keys_for(claims[0].origin, key_ids, self._parts.clock.wall_ms())
         refusal: UnauthenticatedError | None = None
@@ -166,11 +171,15 @@ class _Gate:
         raise refusal or UnauthenticatedError("the request is not signed")
 
 
-async def _content(request: Request) -> object:
-    body = await request.body(MAX_JSON_BODY_BYTES)
+def _content(body: bytes) -> object:
     if not body:
         return None
     content = canonical_json.parse(body)
     if content is None:
         raise NotJsonError("the body is null")
     return content
+
+
+def _exact(body: bytes, content: object) -> object:
+    """Return what was signed: integers of more than 64 bits come out of the fast parser as floats."""
+    return json.loads(body) if _LONG_NUMBER.search(body) else content
