@@ -19,8 +19,6 @@ from relay.base.limits import (
     MAX_H2_STREAMS,
     MAX_H2_UNREAD_BYTES,
     MAX_HEADER_BYTES,
-    MAX_HEADER_COUNT,
-    MAX_TARGET_BYTES,
 )
 from relay.transport.wire.events import (
     BodyEnd,
@@ -35,6 +33,7 @@ from relay.transport.wire.events import (
     StreamReset,
     WireError,
 )
+from relay.transport.wire.fields import read_request, read_response
 from relay.transport.wire.floods import FrameGauge
 
 _WINDOW_BYTES = 65_535
@@ -77,6 +76,7 @@ class Http2:
             h2.config.H2Configuration(
                 client_side=not server,
                 header_encoding=None,
+                validate_inbound_headers=False,  # `fields` does it
                 validate_outbound_headers=False,
                 normalize_outbound_headers=False,
             )
@@ -309,20 +309,10 @@ class Http2:
             events.append(RoomGrew(0))
 
     def _on_request(self, event: h2.events.RequestReceived, events: list[Event]) -> None:
-        fields = event.headers
-        if len(fields) > MAX_HEADER_COUNT:
-            raise self._refuse("headers_too_large", ErrorCodes.ENHANCE_YOUR_CALM)
-        pseudo = {name: value for name, value in fields if name[:1] == b":"}
-        headers = [field for field in fields if field[0][:1] != b":"]
-        target = pseudo.get(b":path", b"")
-        if len(target) > MAX_TARGET_BYTES:
-            raise self._refuse("target_too_large", ErrorCodes.ENHANCE_YOUR_CALM)
         try:
-            path, method = target.decode("ascii"), pseudo.get(b":method", b"").decode("ascii")
-        except UnicodeDecodeError:
-            raise self._refuse("malformed", ErrorCodes.PROTOCOL_ERROR) from None
-        if b":authority" in pseudo and not any(name == b"host" for name, _ in headers):
-            headers.append((b"host", pseudo[b":authority"]))
+            method, target, headers = read_request(event.headers)
+        except WireError as error:
+            raise self._refuse(error.reason, ErrorCodes.PROTOCOL_ERROR) from None
         ended = event.stream_ended is not None
         if self._closing:
             # After our GOAWAY: the peer may try it on another connection.
@@ -330,19 +320,17 @@ class Http2:
             return
         expects_100 = any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
         self._streams[event.stream_id] = _Stream(we_write=True, they_write=not ended, expects_100=expects_100)
-        events.append(RequestHead(event.stream_id, method, path, headers, ended))
+        events.append(RequestHead(event.stream_id, method, target, headers, ended))
 
     def _on_response(self, event: h2.events.ResponseReceived, events: list[Event]) -> None:
         state = self._streams.get(event.stream_id)
         if state is None:
             return
-        if len(event.headers) > MAX_HEADER_COUNT:
-            raise self._refuse("headers_too_large", ErrorCodes.ENHANCE_YOUR_CALM)
-        status = next((value for name, value in event.headers if name == b":status"), b"")
-        if not status.isdigit() or len(status) != 3:
-            raise self._refuse("malformed", ErrorCodes.PROTOCOL_ERROR)
-        headers = [field for field in event.headers if field[0][:1] != b":"]
-        events.append(ResponseHead(event.stream_id, int(status), headers, event.stream_ended is not None))
+        try:
+            status, headers = read_response(event.headers)
+        except WireError as error:
+            raise self._refuse(error.reason, ErrorCodes.PROTOCOL_ERROR) from None
+        events.append(ResponseHead(event.stream_id, status, headers, event.stream_ended is not None))
 
     def _on_data(self, event: h2.events.DataReceived, events: list[Event]) -> None:
         state = self._streams.get(event.stream_id)
