@@ -14,6 +14,7 @@ from relay.delivery import to_device
 from relay.delivery.ledger import Change, Ledger
 from relay.delivery.sending import AlreadySentError, ClientTransaction, record, refuse_repeated
 from relay.household.sessions import Session
+from relay.household.to_device import check_content
 from relay.transport.message import Request
 
 Messages = dict[UserId, dict[DeviceId, dict[str, Any]]]
@@ -55,6 +56,8 @@ def _read(body: dict[str, Any]) -> Messages:
         if not isinstance(by_device, dict) or not all(isinstance(content, dict) for content in by_device.values()):
             raise InvalidInputError("messages maps users to devices to contents")
         count += len(by_device)
+        for content in by_device.values():
+            check_content(content)
         messages[parse_user_id(user)] = {DeviceId(device): content for device, content in by_device.items()}
     if count > MAX_TO_DEVICE_RECIPIENTS:
         raise InvalidInputError(f"one request may address {MAX_TO_DEVICE_RECIPIENTS} devices")
