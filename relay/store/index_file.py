@@ -17,6 +17,8 @@ from relay.store.tables import Operation, Tables, Value, layout_digest, number_o
 _FRAME_BYTES = 4096 + 24
 _CACHE_KIB = 4096
 _BUSY_TIMEOUT_MS = 5_000
+# About 3 KiB each: the statements that a busy house uses again and again.
+_STATEMENTS = 300
 
 
 class LogNotSyncedError(StorageError):
@@ -189,7 +191,7 @@ class IndexFile:
 
     def _connect(self) -> apsw.Connection:
         vfs = None if self._files.vfs is None else f"multipleciphers-{self._files.vfs}"
-        connection = apsw.Connection(str(self._path), vfs=vfs)
+        connection = apsw.Connection(str(self._path), vfs=vfs, statementcachesize=_STATEMENTS)
         _set(connection, "cipher", "chacha20", "chacha20")
         connection.pragma("key", f"raw:{self._key.hex()}")
         connection.set_busy_timeout(_BUSY_TIMEOUT_MS)

@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import apsw
 import trio
 
 from relay.base.config import StoreConfig
-from relay.base.errors import RelayError, StorageError
+from relay.base.errors import DamagedError, RelayError, StorageError
 from relay.base.log import get_logger
 from relay.store.checkpoint import Checkpointer
 from relay.store.committer import Committer
@@ -51,6 +52,7 @@ class LedgerStatus:
         segments_used: journal segments that hold changes the index does not hold durably.
         journal_bytes: sealed bytes since the last checkpoint.
         cache_bytes: memory that index pages take.
+        fault: why no changes are taken in, empty while they are.
     """
 
     healthy: bool
@@ -63,6 +65,7 @@ class LedgerStatus:
     cache_bytes: int
     checkpoints: int
     failed_checkpoints: int
+    fault: str
 
 
 class Ledger:
@@ -72,18 +75,17 @@ class Ledger:
         self,
         journal: Journal,
         index: IndexFile,
+        names: Names,
         workers: Workers,
         config: StoreConfig,
-        nursery: trio.Nursery,
         *,
+        nursery: trio.Nursery,
         position: int,
     ) -> None:
         self._journal = journal
         self._nursery = nursery
         self._wakeups = Wakeups()
         self._tasks = trio.CancelScope(shield=True)
-        names = Names(index)
-        names.load()
         self._checkpointer = Checkpointer(index, journal, workers, config, nursery=nursery, on_copied=self._wake_queue)
         self._committer = Committer(
             journal,
@@ -197,6 +199,7 @@ class Ledger:
     def status(self) -> LedgerStatus:
         """Return how the ledger is."""
         used, segments = self._journal.segments
+        failure = self._committer.failure
         return LedgerStatus(
             healthy=self.healthy,
             position=self.position,
@@ -208,6 +211,7 @@ class Ledger:
             cache_bytes=self._checkpointer.cache_bytes,
             checkpoints=self._checkpointer.done_count,
             failed_checkpoints=self._checkpointer.failed_count,
+            fault="" if failure is None else f"{type(failure).__name__}: {failure}",
         )
 
     def _wake_queue(self) -> None:
@@ -262,9 +266,10 @@ async def open_ledger(
         )
         index = IndexFile(folder / "index.db", keys.index_key, (STORE_TABLES, *tables), files)
         try:
-            position, replayed = await workers.run(_recover, journal, index)
+            names = Names(index)
+            position, replayed = await workers.run(_recover, journal, index, names)
             async with _unwrapped(), trio.open_nursery() as nursery:
-                ledger = Ledger(journal, index, workers, config, nursery, position=position)
+                ledger = Ledger(journal, index, names, workers, config, nursery=nursery, position=position)
                 ledger.start(replayed=replayed)
                 try:
                     yield ledger
@@ -277,11 +282,15 @@ async def open_ledger(
             journal.close()
 
 
-def _recover(journal: Journal, index: IndexFile) -> tuple[int, bool]:
+def _recover(journal: Journal, index: IndexFile, names: Names) -> tuple[int, bool]:
     try:
-        return recover(journal, index)
+        recovered = recover(journal, index)
+        names.load()
+    except apsw.Error as error:
+        raise DamagedError(f"the index does not fit the journal: {error}") from error
     except OSError as error:
         raise StorageError(f"the state folder cannot be used: {error}") from error
+    return recovered
 
 
 @contextlib.asynccontextmanager

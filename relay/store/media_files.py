@@ -10,17 +10,21 @@ import dataclasses
 import hashlib
 import secrets
 import struct
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
+from typing import TypeVar, TypeVarTuple
 
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from relay.base.errors import DamagedError, NotFoundError, QueueFullError, TooLargeError
+from relay.base.errors import DamagedError, NotFoundError, QueueFullError, StorageError, TooLargeError
 from relay.store.files import OS_FILES, File, FileLayer
 from relay.store.workers import ThreadWorkers, Workers
 
 CHUNK_BYTES = 64 * 1024
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 _TAG_BYTES = 16
 _SEALED_CHUNK_BYTES = CHUNK_BYTES + _TAG_BYTES
 _PART = ".part"
@@ -67,11 +71,11 @@ class MediaWriter:
         if whole > 0:
             chunks = bytes(self._buffer[: whole * CHUNK_BYTES])
             del self._buffer[: whole * CHUNK_BYTES]
-            await self._media.workers.run(self._seal, chunks, False)  # noqa: FBT003 - a worker takes no keywords
+            await self._media.work(self._seal, chunks, False)  # noqa: FBT003 - a worker takes no keywords
 
     async def keep(self) -> SealedFile:
         """Return what to commit: the file is complete and on flash."""
-        await self._media.workers.run(self._finish)
+        await self._media.work(self._finish)
         self.kept = True
         self._media.used_bytes += self.size_bytes
         return SealedFile(self.file_id, self._key, self.size_bytes, self._hash.digest())
@@ -102,8 +106,15 @@ class MediaFiles:
         self._folder = folder
         self._quota_bytes = quota_bytes
         self._files = files
-        self.workers = workers or ThreadWorkers()
+        self._workers = workers or ThreadWorkers()
         self.used_bytes = 0
+
+    async def work(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run a blocking function in a worker; what the file system refuses is a `StorageError`."""
+        try:
+            return await self._workers.run(function, *args)
+        except OSError as error:
+            raise StorageError(f"a media file could not be written or read: {error.strerror}") from error
 
     @contextlib.asynccontextmanager
     async def receive(self, limit_bytes: int) -> AsyncIterator[MediaWriter]:
@@ -116,7 +127,7 @@ class MediaFiles:
         if left_bytes <= 0:
             raise QueueFullError(f"media takes {self.used_bytes} bytes; the quota is {self._quota_bytes}")
         file_id = secrets.token_hex(_ID_BYTES)
-        file = await self.workers.run(self._create, file_id)
+        file = await self.work(self._create, file_id)
         writer = MediaWriter(self, file_id, file, min(limit_bytes, left_bytes))
         try:
             yield writer
@@ -135,7 +146,7 @@ class MediaFiles:
         end = file.size_bytes if end is None else min(end, file.size_bytes)
         position = start
         while position < end:
-            chunk = await self.workers.run(self._open_chunk, file, position // CHUNK_BYTES)
+            chunk = await self.work(self._open_chunk, file, position // CHUNK_BYTES)
             begin = position % CHUNK_BYTES
             piece = chunk[begin : begin + end - position]
             if not piece:
@@ -145,11 +156,11 @@ class MediaFiles:
 
     async def delete(self, file_id: str) -> None:
         """Remove a file; a missing one is no error."""
-        await self.workers.run(self._delete, file_id)
+        await self.work(self._delete, file_id)
 
     async def sweep(self, known_file_ids: Collection[str]) -> int:
         """Remove every file that no row names, count the rest; return how many were removed."""
-        return await self.workers.run(self._sweep, known_file_ids)
+        return await self.work(self._sweep, known_file_ids)
 
     def publish(self, file_id: str) -> None:
         """Give a synced file its name, on flash."""

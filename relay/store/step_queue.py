@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 import trio
 
-from relay.base.errors import RelayError, StorageError
+from relay.base.errors import DamagedError, RelayError, StorageError
 from relay.base.limits import MAX_UNDURABLE_BYTES
 from relay.base.log import get_logger
 from relay.store.checkpoint import Checkpointer
@@ -193,7 +193,7 @@ class StepQueue:
             try:
                 request.value = request.step(Index(self._index, self._names, self.position), *request.args)
             except Exception as error:  # noqa: BLE001 - handed to whoever asked
-                request.error = error
+                request.error = _named(error)
             request.seen = self.firm_position
             return 0
         size_bytes = 0
@@ -205,7 +205,7 @@ class StepQueue:
             else:
                 self._early += change.topics
         except Exception as error:  # noqa: BLE001 - handed to whoever asked
-            request.error = error
+            request.error = _named(error)
             if change.begun:
                 self._drop()
         request.seen = self.firm_position
@@ -244,3 +244,11 @@ class StepQueue:
             self._committer.fail(StorageError("the index failed"))
         for request in batch:
             request.done.set()
+
+
+def _named(error: Exception) -> Exception:
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.IOError | apsw.FullError):
+        named = DamagedError(f"the index cannot be read: {error}")
+        named.__cause__ = error
+        return named
+    return error
