@@ -1,0 +1,77 @@
+"""`kill -9` at random instants while a real Synapse sends: nothing acknowledged is lost or doubled, no repair step."""
+
+import random  # noqa: TID251 - seeded, so that a failure comes back
+import threading
+import time
+
+import pytest
+
+from tests.interop.box_process import BoxProcess
+from tests.interop.peer_clients import Api, ApiError, quote
+from tests.interop.synapse_peer import SynapsePeer
+from tests.interop.waiting import sync_until, wait_for_invite
+
+pytestmark = pytest.mark.interop
+
+MESSAGES = 1_000
+CUTS = 50
+SEED = 20_261_123
+
+
+def test_fifty_power_cuts_during_a_thousand_federated_messages_lose_and_double_nothing(
+    box: BoxProcess, synapse: SynapsePeer
+) -> None:
+    chance = random.Random(SEED)
+    anna, berta = box.login(), synapse.register("berta-cut", "berta's password")
+    room = anna.call("POST", "v3/createRoom", {"invite": [f"@berta-cut:{synapse.name}"]})["room_id"]
+    wait_for_invite(berta, room)
+    berta.call("POST", f"v3/join/{quote(room)}?via={quote(box.name)}", {})
+    done = threading.Event()
+    acknowledged: list[str] = []
+
+    def send_from_synapse() -> None:
+        for number in range(MESSAGES):
+            berta.send(room, f"cut {number}", f"cut-{number}")
+        done.set()
+
+    def send_from_the_box() -> None:
+        number = 0
+        while not done.is_set():
+            body = f"own {number}"
+            try:
+                Api(box.base, anna.token).send(room, body, f"own-{number}")
+            except (ApiError, OSError):
+                # Refused or cut off: the app tries the same transaction again, as real ones do.
+                done.wait(0.01)
+                continue
+            acknowledged.append(body)
+            number += 1
+            done.wait(0.02)
+
+    senders = [threading.Thread(target=send_from_synapse), threading.Thread(target=send_from_the_box)]
+    for sender in senders:
+        sender.start()
+    starts_s = []
+    for _ in range(CUTS):
+        done.wait(chance.uniform(0.05, 0.8))
+        box.kill()
+        begun = time.monotonic()
+        box.start()
+        starts_s.append(time.monotonic() - begun)
+    for sender in senders:
+        sender.join()
+    expected = [f"cut {number}" for number in range(MESSAGES)]
+    own_api = Api(box.base, anna.token)
+
+    def bodies(api: Api) -> list[str]:
+        return [e["content"].get("body", "") for e in api.messages(room) if e["type"] == "m.room.message"]
+
+    sync_until(own_api, lambda _: len(set(bodies(own_api)) & set(expected)) == MESSAGES, within_s=60)
+    held = bodies(own_api)
+    assert [body for body in held if body.startswith("cut")] == expected
+    assert [body for body in held if body.startswith("own") and body in set(acknowledged)] == acknowledged
+    assert len(held) == len(set(held))
+    sync_until(berta, lambda _: set(acknowledged) <= set(bodies(berta)), within_s=60)
+    away = bodies(berta)
+    assert len(away) == len(set(away))
+    assert sorted(starts_s)[-1] < 1.0, sorted(starts_s)[-5:]
