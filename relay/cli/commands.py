@@ -245,3 +245,19 @@ def ask(state: Path) -> None:
         reply = bad(RelayError(f"{error.filename or 'the system'}: {error.strerror}"))
     sys.stdout.buffer.write(render_line(reply))
     sys.stdout.flush()
+
+
+@relay.command()
+@click.argument("name")
+@json_option
+@click.option(
+    "--synapse",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="PYTHON",
+    help="a Python that has matrix-synapse, measured in the same run",
+)
+def bench(name: str, synapse: Path | None, *, as_json: bool) -> None:
+    """Measure memory, start, local, flash, flash-large, federation, offline, or all of them but flash-large."""
+    from relay.cli.bench.report import run
+
+    click.echo(run(name, synapse, as_json=as_json))

@@ -1,0 +1,144 @@
+"""Clients for measuring: one blocking connection, and many kept busy by one loop with as little cost as possible."""
+
+import json
+import selectors
+import socket
+import time
+import urllib.parse
+from collections.abc import Callable
+from typing import Any
+
+Answer = tuple[int, Any]
+
+
+class Connection:
+    """One kept-alive HTTP/1.1 connection to a client port on loopback."""
+
+    def __init__(self, port: int, token: str = "") -> None:
+        self.token = token
+        self._port = port
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._buffer = b""
+
+    def render(self, method: str, path: str, body: object = None) -> bytes:
+        """Return the bytes of one request; `path` begins after `/_matrix/client/`."""
+        data = b"" if body is None else json.dumps(body).encode()
+        authorization = f"Authorization: Bearer {self.token}\r\n" if self.token else ""
+        return (
+            f"{method} /_matrix/client/{path} HTTP/1.1\r\nHost: localhost:{self._port}\r\n{authorization}"
+            f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        ).encode() + data
+
+    def call(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - a JSON value
+        """Return the JSON reply.
+
+        Raises:
+            RuntimeError: it was not 200.
+        """
+        self.socket.sendall(self.render(method, path, body))
+        while (answer := self.receive()) is None:
+            pass
+        status, value = answer
+        if status != 200:
+            raise RuntimeError(f"{method} {path}: {status} {value}")
+        return value
+
+    def receive(self) -> Answer | None:
+        """Read once; return an answer when it is whole."""
+        data = self.socket.recv(262_144)
+        if not data:
+            raise RuntimeError("the server closed the connection")
+        self._buffer += data
+        head, separator, rest = self._buffer.partition(b"\r\n\r\n")
+        if not separator:
+            return None
+        lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        whole = _unchunked(rest) if "chunked" in headers.get("transfer-encoding", "") else _sized(rest, headers)
+        if whole is None:
+            return None
+        body, self._buffer = whole
+        return int(lines[0].split(" ")[1]), json.loads(body) if body else None
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()
+
+
+def _sized(rest: bytes, headers: dict[str, str]) -> tuple[bytes, bytes] | None:
+    length = int(headers.get("content-length", "0"))
+    return (rest[:length], rest[length:]) if len(rest) >= length else None
+
+
+def _unchunked(rest: bytes) -> tuple[bytes, bytes] | None:
+    body = b""
+    while True:
+        size, separator, rest = rest.partition(b"\r\n")
+        if not separator:
+            return None
+        length = int(size, 16)
+        if len(rest) < length + 2:
+            return None
+        body, rest = body + rest[:length], rest[length + 2 :]
+        if length == 0:
+            return body, rest
+
+
+def login(port: int, user: str, password: str) -> Connection:
+    """Return a connection of a newly logged-in device."""
+    connection = Connection(port)
+    identifier = {"type": "m.id.user", "user": user}
+    body = {"type": "m.login.password", "identifier": identifier, "password": password}
+    connection.token = connection.call("POST", "v3/login", body)["access_token"]
+    return connection
+
+
+def quote(text: str) -> str:
+    """Percent-encode one path segment."""
+    return urllib.parse.quote(text, safe="")
+
+
+def send_path(room: str, transaction: str) -> str:
+    """Return the path that sends a message."""
+    return f"v3/rooms/{quote(room)}/send/m.room.message/{transaction}"
+
+
+def message(size_bytes: int, number: int) -> dict[str, str]:
+    """Return a message whose body has `size_bytes` bytes and is like no other."""
+    return {"msgtype": "m.text", "body": f"{number} ".ljust(size_bytes, "x")[:size_bytes]}
+
+
+def send_many(connections: list[Connection], render: Callable[[Connection, int], bytes], count: int) -> list[float]:
+    """Send `count` requests, each connection its next one as soon as it has its answer; return latencies in seconds.
+
+    Raises:
+        RuntimeError: an answer was not 200.
+    """
+    selector = selectors.DefaultSelector()
+    begun: dict[Connection, float] = {}
+    latencies: list[float] = []
+    sent = 0
+
+    def send(connection: Connection) -> None:
+        nonlocal sent
+        begun[connection] = time.perf_counter()
+        connection.socket.sendall(render(connection, sent))
+        sent += 1
+
+    for connection in connections[:count]:
+        selector.register(connection.socket, selectors.EVENT_READ, connection)
+        send(connection)
+    while len(latencies) < count:
+        for key, _ in selector.select(timeout=60):
+            connection = key.data
+            answer = connection.receive()
+            if answer is None:
+                continue
+            latencies.append(time.perf_counter() - begun[connection])
+            if answer[0] != 200:
+                raise RuntimeError(f"{answer[0]} {answer[1]}")
+            if sent < count:
+                send(connection)
+    selector.close()
+    return latencies

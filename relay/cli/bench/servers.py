@@ -1,0 +1,235 @@
+"""The servers that are measured: a box of this very code, and a Synapse set up for loopback."""
+
+import contextlib
+import datetime
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+from relay.base.ids import ServerName
+from relay.cli import own_ca
+from relay.cli.bench.load import Connection, login
+
+PASSWORD = "measured and not secret"  # noqa: S105 - the users live as long as the measurement
+_NO_LIMIT = "{per_second: 100000, burst_count: 100000}"
+_RATES = ("login_per_minute", "login_burst", "message_per_s", "message_burst", "federation_per_s", "federation_burst")
+
+
+def free_port() -> int:
+    """Return a port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server(ABC):
+    """One home server in a folder of its own, with a client port on loopback and a federation port with TLS."""
+
+    kind = ""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self.folder = folder
+        self.port, self.client_port = free_port(), free_port()
+        self.name = f"localhost:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+        own_ca.make_own_ca(folder, ServerName(self.name), datetime.datetime.now(datetime.UTC))
+
+    @abstractmethod
+    def prepare(self, trusted: Sequence[Path]) -> None:
+        """Set up the server, trusting the CA certificates in the files `trusted`, one in each."""
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """Return the command that serves."""
+
+    @abstractmethod
+    def add_user(self, user: str) -> None:
+        """Make a user with the password of all measurements."""
+
+    health_path = "/_matrix/client/versions"
+
+    def start(self) -> float:
+        """Start; return the seconds until it answered its first request."""
+        begun = time.perf_counter()
+        with (self.folder / "log").open("ab") as out:
+            self.process = subprocess.Popen(self.command(), stdout=out, stderr=out, cwd=self.folder)
+        while time.perf_counter() - begun < 120:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{self.kind} ended: see {self.folder / 'log'}")
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                connection = http.client.HTTPConnection("127.0.0.1", self.client_port, timeout=5)
+                connection.request("GET", self.health_path)
+                if connection.getresponse().status == 200:
+                    connection.close()
+                    return time.perf_counter() - begun
+            threading.Event().wait(0.005)
+        raise RuntimeError(f"{self.kind} did not answer within 120 s")
+
+    def stop(self, *, power_cut: bool = False) -> None:
+        """End the process, kindly or with SIGKILL."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGKILL if power_cut else signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def login(self, user: str) -> Connection:
+        """Return a connection of a new device of `user`."""
+        return login(self.client_port, user, PASSWORD)
+
+    def resident_mib(self) -> float:
+        """Return the resident memory of the process in MiB."""
+        return self._status_kib("VmRSS") / 1024
+
+    def peak_resident_mib(self) -> float:
+        """Return the highest resident memory since the start in MiB."""
+        return self._status_kib("VmHWM") / 1024
+
+    def _status_kib(self, field: str) -> int:
+        assert self.process is not None
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith(field + ":"):
+                return int(line.split()[1])
+        raise RuntimeError(f"no {field} in /proc")
+
+    def cpu_s(self) -> float:
+        """Return the processor seconds the process has used."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class BoxServer(Server):
+    """A box as `relay provision` makes it, with the rate limits out of the way."""
+
+    kind = "doorstep"
+
+    def prepare(self, trusted: Sequence[Path]) -> None:
+        """Provision."""
+        (self.folder / "password").write_text(PASSWORD)
+        bundle = self.folder / "trusted.pem"
+        bundle.write_text("".join(path.read_text() for path in trusted))
+        limits = [f"--set=rate.{name}=1000000" for name in _RATES]
+        self._relay(
+            "provision",
+            *("--name", self.name, "--profile", "desk", "--federation", f"localhost:{self.port}"),
+            *("--client", f"127.0.0.1:{self.client_port}", "--key-file", str(self.folder / "root.key"), *limits),
+            *("--tls-cert", str(self.folder / "tls/cert.pem"), "--tls-key", str(self.folder / "tls/key.pem")),
+            *("--tls-ca", str(bundle)),
+        )
+
+    def _relay(self, *words: str) -> None:
+        command = [sys.executable, "-m", "relay", *words, "--state", str(self.folder / "state")]
+        outcome = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        if outcome.returncode:
+            raise RuntimeError(f"{' '.join(words[:2])}: {outcome.stderr.strip()}")
+
+    def command(self) -> list[str]:
+        """Return `relay up`."""
+        return [sys.executable, "-m", "relay", "up", "--headless", "--state", str(self.folder / "state")]
+
+    def add_user(self, user: str) -> None:
+        """Make a user through the command line."""
+        self._relay("user", "add", user, "--password-file", str(self.folder / "password"))
+
+
+class SynapseServer(Server):
+    """A Synapse on SQLite, presence off, no rate limits; `python` has matrix-synapse installed."""
+
+    kind = "synapse"
+    health_path = "/health"
+
+    def __init__(self, folder: Path, python: Path) -> None:
+        super().__init__(folder)
+        self._python = str(python)
+        self._secret = secrets.token_hex(16)
+
+    def prepare(self, trusted: Sequence[Path]) -> None:
+        """Write the settings and make the signing key."""
+        (self.folder / "homeserver.yaml").write_text(
+            _SYNAPSE.format(
+                server=self,
+                dir=self.folder,
+                trusted=json.dumps(list(map(str, trusted))),
+                secret=self._secret,
+                free=_NO_LIMIT,
+            )
+        )
+        (self.folder / "log.yaml").write_text("version: 1\nroot: {level: WARNING}\ndisable_existing_loggers: false\n")
+        subprocess.run(
+            [*self.command(), "--generate-keys"], check=True, stdout=subprocess.DEVNULL, timeout=60, cwd=self.folder
+        )
+
+    def command(self) -> list[str]:
+        """Return the home server process."""
+        return [self._python, "-m", "synapse.app.homeserver", "-c", str(self.folder / "homeserver.yaml")]
+
+    def add_user(self, user: str) -> None:
+        """Make a user with the registration secret (Synapse's admin API, "Shared-Secret Registration")."""
+        path = "/_synapse/admin/v1/register"
+        nonce = self._admin("GET", path, None)["nonce"]
+        text = "\0".join([nonce, user, PASSWORD, "notadmin"])
+        mac = hmac.new(self._secret.encode(), text.encode(), hashlib.sha1).hexdigest()
+        body = {"nonce": nonce, "username": user, "password": PASSWORD, "admin": False, "mac": mac}
+        self._admin("POST", path, body)
+
+    def _admin(self, method: str, path: str, body: dict[str, object] | None) -> dict[str, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.client_port, timeout=30)
+        connection.request(method, path, None if body is None else json.dumps(body))
+        reply: dict[str, str] = json.loads(connection.getresponse().read())
+        connection.close()
+        return reply
+
+
+_SYNAPSE = """\
+server_name: "{server.name}"
+pid_file: "{dir}/homeserver.pid"
+listeners:
+  - {{port: {server.port}, type: http, tls: true, bind_addresses: ['127.0.0.1'],
+      resources: [{{names: [federation, keys, media], compress: false}}]}}
+  - {{port: {server.client_port}, type: http, tls: false, bind_addresses: ['127.0.0.1'],
+      resources: [{{names: [client, media, health], compress: false}}]}}
+tls_certificate_path: "{dir}/tls/cert.pem"
+tls_private_key_path: "{dir}/tls/key.pem"
+federation_custom_ca_list: {trusted}
+ip_range_blacklist: []
+trusted_key_servers: []
+suppress_key_server_warning: true
+database: {{name: sqlite3, args: {{database: "{dir}/homeserver.db"}}}}
+log_config: "{dir}/log.yaml"
+media_store_path: "{dir}/media"
+signing_key_path: "{dir}/signing.key"
+registration_shared_secret: "{secret}"
+macaroon_secret_key: "{secret}m"
+form_secret: "{secret}f"
+report_stats: false
+presence: {{enabled: false}}
+url_preview_enabled: false
+bcrypt_rounds: 4
+filter_timeline_limit: 100000
+rc_message: {free}
+rc_login: {{address: {free}, account: {free}, failed_attempts: {free}}}
+rc_joins: {{local: {free}, remote: {free}}}
+rc_joins_per_room: {free}
+rc_invites: {{per_room: {free}, per_user: {free}, per_issuer: {free}}}
+rc_room_creation: {free}
+rc_federation: {{window_size: 1000, sleep_limit: 1000000, sleep_delay: 1, reject_limit: 1000000, concurrent: 100}}
+federation_rr_transactions_per_room_per_second: 1000
+"""
