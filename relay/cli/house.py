@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
 from pathlib import Path
 
 from relay.admin.operator import Operator
@@ -12,11 +11,14 @@ from relay.base.config import Config
 @asynccontextmanager
 async def open_house(folder: Path, config: Config) -> AsyncIterator[Operator]:
     """Open the state of `folder` without doors and network; made if there is none."""
-    async with import_module("relay.app").open_offline(folder, config) as operator:
+    from relay.app import open_offline
+
+    async with open_offline(folder, config) as operator:
         yield operator
 
 
 def run_house(folder: Path) -> bool:
     """Serve until stopped; return whether an operator asked for a new start."""
-    again: bool = import_module("relay.app").run(folder)
-    return again
+    from relay.app import run
+
+    return run(folder)
