@@ -44,8 +44,8 @@ class HousePeople:
 
         def step(change: Change) -> None:
             accounts.set_password(change, user, password_hash)
-            if sessions.close_all(change, user):
-                device_fan_out.note(change, user, None)
+            for gone in sessions.close_all(change, user):
+                device_fan_out.note(change, user, gone)
 
         await self._house.ledger.run(step)
 

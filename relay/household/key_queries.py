@@ -112,12 +112,16 @@ class KeyQueries:
         """Ask `server` about those whose lists are not kept current here, and store its answers."""
         stale = await self._ledger.read(_not_current, tuple(users), self._shares_room)
         limiter = trio.CapacityLimiter(CONCURRENT_QUERIES_PER_SERVER)
+        untracked = {str(user): list[str]() for user, tracked in stale if not tracked}
         failed: list[RelayError] = []
 
         async def fetch(user: UserId) -> None:
             async with limiter:
                 try:
                     await self._fetch_list(server, user)
+                except PeerRefusedError:
+                    # Perhaps its rooms say that we share none; the plain question may still be answered.
+                    untracked[user] = []
                 except RelayError as error:
                     failed.append(error)
 
@@ -126,7 +130,6 @@ class KeyQueries:
                 nursery.start_soon(fetch, user)
         if failed:
             raise failed[0]
-        untracked = {str(user): list[str]() for user, tracked in stale if not tracked}
         if untracked:
             found = await self._peers.query_keys(server, untracked)
             for name in untracked:

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 from trio.testing import MockClock
 
+from relay.base.errors import PeerRefusedError
 from relay.base.ids import ServerName, UserId
 from relay.household import cross_signing, device_keys
 from relay.household.key_queries import KeyQueries, query_local
@@ -87,6 +88,19 @@ async def test_nobody_of_that_name_is_no_failure(house: House) -> None:
     nobody = UserId("@nobody:far.test")
     house.sharing.add(nobody)
     answer = await house.query(CAROL, nobody)
+    assert set(answer["device_keys"]) == {CAROL}
+    assert answer["failures"] == {}
+
+
+async def test_a_list_that_is_refused_is_asked_for_in_the_plain_way(house: House) -> None:
+    class Strict(MemoryPeoplePeers):
+        async def user_devices(self, server: ServerName, user: UserId) -> dict[str, Any]:
+            raise PeerRefusedError("you share no room", status=403, errcode="M_FORBIDDEN")
+
+    strict = Strict()
+    strict.devices = house.peers.devices
+    queries = KeyQueries(house.ledger, strict, BOX, lambda _index, _user: True)
+    answer = await queries.query(ALICE, {CAROL: []}, 10)
     assert set(answer["device_keys"]) == {CAROL}
     assert answer["failures"] == {}
 
