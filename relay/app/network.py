@@ -8,6 +8,7 @@ from relay.base.errors import NotFoundError
 from relay.base.ids import RoomId, UserId
 from relay.base.limits import MIB
 from relay.delivery.incoming import Incoming
+from relay.delivery.introductions import Introductions
 from relay.delivery.media import Media
 from relay.delivery.outbox import Outboxes
 from relay.federation.matrix import door
@@ -55,6 +56,7 @@ class Network:
     backfiller: Backfiller
     inboxes: RoomInboxes
     outboxes: Outboxes
+    introductions: Introductions
     typing: Typing
     media: Media
     federation: Router
@@ -109,6 +111,7 @@ async def open_network(house: House) -> Network:
         backfiller=Backfiller(ledger, peers=peers, keys=keys, server=server),
         inboxes=RoomInboxes(ledger, peers=peers, keys=keys, server=server, clock=clock),
         outboxes=outboxes,
+        introductions=Introductions(ledger, server),
         typing=typing,
         media=media,
         federation=federation,

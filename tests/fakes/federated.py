@@ -14,6 +14,7 @@ from relay.core.matrix.signing import SigningKey
 from relay.delivery import incoming, media, outbox_tables
 from relay.delivery.home_again import greet_all
 from relay.delivery.incoming import Incoming
+from relay.delivery.introductions import Introductions
 from relay.delivery.media import Media
 from relay.delivery.outbox import Outboxes
 from relay.federation.matrix import door
@@ -178,6 +179,7 @@ class FederatedTown:
                 await nursery.start(box.outboxes.run)
                 await nursery.start(box.inboxes.run)
                 await nursery.start(box.typing.run)
+                await nursery.start(Introductions(ledger, server).run)
                 self.network.serve(name, 8448, box.router.answer)
                 self.network.cut.discard(name)
                 if greet:

@@ -7,17 +7,22 @@ Source: Matrix S2S v1.19. What is not listed here (knocking, public rooms, hiera
 import json
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import trio
+from nacl.signing import VerifyKey
 
 from relay.base.clock import Clock
 from relay.base.config import RateConfig
 from relay.base.errors import InvalidInputError, NotJsonError, RelayError, UnauthenticatedError
-from relay.base.ids import ServerName
+from relay.base.ids import KeyId, ServerName
 from relay.base.limits import (
     FAILED_AUTHENTICATION_BURST,
     FAILED_AUTHENTICATION_PER_S,
+    KEY_MEMORY_S,
     MAX_JSON_BODY_BYTES,
+    MAX_RATE_BUCKETS,
 )
 from relay.core.matrix import canonical_json
 from relay.core.matrix.replies import matrix_reply
@@ -130,6 +135,7 @@ class _Gate:
         self._failures = OriginRate(
             per_s=FAILED_AUTHENTICATION_PER_S, burst=FAILED_AUTHENTICATION_BURST, clock=parts.clock
         )
+        self._keys: dict[ServerName, tuple[float, Mapping[KeyId, VerifyKey]]] = {}
         self.invites = OriginRate(per_s=rates.invite_per_minute / 60, burst=rates.invite_burst, clock=parts.clock)
 
     def guard(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
@@ -157,7 +163,7 @@ class _Gate:
         content = _content(body)
         signed = Signed(request.method, request.target, _exact(body, content))
         key_ids = [claim.key_id for claim in claims]
-        keys = await self._parts.server_keys.keys_for(claims[0].origin, key_ids, self._parts.clock.wall_ms())
+        keys = await self._keys_of(claims[0].origin, key_ids)
         refusal: UnauthenticatedError | None = None
         for claim in claims:
             try:
@@ -169,6 +175,19 @@ class _Gate:
             else:
                 return Asking(claim.origin, request, content)
         raise refusal or UnauthenticatedError("the request is not signed")
+
+    async def _keys_of(self, origin: ServerName, key_ids: Sequence[KeyId]) -> Mapping[KeyId, VerifyKey]:
+        """Return the origin's keys, remembered for `KEY_MEMORY_S`: a busy peer must not cost a look-up each request."""
+        known = self._keys.get(origin)
+        now_s = trio.current_time()
+        if known is not None and now_s < known[0] and all(key_id in known[1] for key_id in key_ids):
+            return known[1]
+        keys = await self._parts.server_keys.keys_for(origin, key_ids, self._parts.clock.wall_ms())
+        if len(self._keys) >= MAX_RATE_BUCKETS:
+            self._keys.clear()
+        if keys:
+            self._keys[origin] = (now_s + KEY_MEMORY_S, keys)
+        return keys
 
 
 def _content(body: bytes) -> object:

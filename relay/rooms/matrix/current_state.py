@@ -14,6 +14,7 @@ from relay.rooms.matrix.tables import (
     DROP_MEMBERSHIP,
     DROP_ROOM_SERVER,
     LOG_MEMBERSHIP,
+    MEMBERSHIPS,
     PUT_CURRENT,
     PUT_MEMBERSHIP,
     PUT_ROOM_SERVER,
@@ -80,10 +81,11 @@ def _move_member(
 
 
 def log_membership(change: Change, room: int, user: int, membership: int, previous: int) -> None:
-    """Add one line to the membership log."""
+    """Add one line to the membership log; rings `MEMBERSHIPS`."""
     last = change.value("SELECT max(number) FROM membership_log") or 0
     number = max(int(last) + 1, change.position << POSITION_SHIFT)
     change.write(LOG_MEMBERSHIP, number, room, user, membership, previous)
+    change.wake(MEMBERSHIPS)
 
 
 def _move_server(change: Change, room: int, server: ServerName, difference: int) -> None:

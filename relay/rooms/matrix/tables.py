@@ -115,6 +115,8 @@ FORGET_ROOM = Operation(112, "UPDATE memberships SET forgotten = 1 WHERE user = 
 DROP_MEMBERSHIP = Operation(113, "DELETE FROM memberships WHERE user = ? AND room = ?")
 PUT_ROOM_SERVER = Operation(114, "INSERT OR REPLACE INTO room_servers VALUES (?, ?, ?, ?)")
 DROP_ROOM_SERVER = Operation(115, "DELETE FROM room_servers WHERE room = ? AND server = ?")
+MEMBERSHIPS = ("memberships",)
+"""The topic rung by every line of the membership log."""
 LOG_MEMBERSHIP = Operation(116, "INSERT INTO membership_log VALUES (?, ?, ?, ?, ?)")
 ADD_DEPARTURE = Operation(117, "INSERT OR IGNORE INTO departures VALUES (?, ?, ?)")
 ADD_TO_INBOX = Operation(118, "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?)")

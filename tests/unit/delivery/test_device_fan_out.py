@@ -51,7 +51,7 @@ async def test_servers_and_people_that_share_a_room_are_told() -> None:
         with ada.ledger.watch(("user", alice), ("user", adam), ("user", stranger)) as watch:
             stream = await ada.ledger.run(upload, alice, D1)
             assert await watch.wait() == {("user", alice), ("user", adam)}
-        (edu,) = await waiting(ada)
+        (edu,) = [edu for edu in await waiting(ada) if edu["content"]["user_id"] == alice]
         content = edu["content"]
         assert edu["edu_type"] == "m.device_list_update"
         assert (content["user_id"], content["device_id"], content["stream_id"]) == (alice, D1, stream)

@@ -105,8 +105,8 @@ class MatrixRoomPeers:
         """GET v1/query/directory."""
         answer = await self._client.get(server, f"{_V1}/query/directory", [("room_alias", str(alias))])
         try:
-            room = parse_room_id(str(answer.get("room_id")))
-            servers = [parse_server_name(str(name)) for name in _list(answer, "servers")[:MAX_DIRECTORY_SERVERS]]
+            room = parse_room_id(_text(answer.get("room_id")))
+            servers = [parse_server_name(_text(name)) for name in _list(answer, "servers")[:MAX_DIRECTORY_SERVERS]]
         except InvalidInputError:
             raise UnreachableError("the server answered with a malformed room") from None
         return room, servers
@@ -116,6 +116,12 @@ def _list(answer: Json, name: str) -> list[Any]:
     value = answer.get(name)
     if not isinstance(value, list):
         raise UnreachableError(f"the server answered without {name}")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidInputError("not a text")
     return value
 
 
