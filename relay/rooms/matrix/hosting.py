@@ -30,6 +30,9 @@ MayInvite = Callable[[Index, UserId, UserId, RoomId], None]
 """(snapshot, sender, invited user, room): raises ForbiddenError or NotFoundError where the question is not put."""
 
 
+_RESTRICTED = ("restricted", "knock_restricted")
+
+
 class IncompatibleRoomVersionError(InvalidInputError):
     """The room has a version that the asking server does not take part in.
 
@@ -42,6 +45,12 @@ class IncompatibleRoomVersionError(InvalidInputError):
     def __init__(self, version: str) -> None:
         super().__init__("the room has a version that the asking server does not know")
         self.matrix_fields = {"room_version": version}
+
+
+class UnableToAuthoriseJoinError(ForbiddenError):
+    """The room admits members of other rooms, and this box does not vouch for them."""
+
+    code = "room.unable_to_authorise_join"
 
 
 class Hosting:
@@ -106,7 +115,13 @@ class Hosting:
             sender=user, type="m.room.member", content={"membership": membership}, state_key=user, now_ms=now_ms
         )
         raw = lay_out(index, room, wanted)
-        authorize_now(index, room, hash_and_sign(raw, room.version, self._server, self._key))
+        try:
+            authorize_now(index, room, hash_and_sign(raw, room.version, self._server, self._key))
+        except ForbiddenError:
+            rule = state.current_event(index, room_id, "m.room.join_rules")
+            if membership == "join" and rule is not None and rule.content.get("join_rule") in _RESTRICTED:
+                raise UnableToAuthoriseJoinError("this server does not vouch for restricted joins") from None
+            raise
         return {"room_version": room.version.id, "event": raw}
 
     async def send_join(
