@@ -65,7 +65,7 @@ def parse_token(text: str) -> int:
         InvalidInputError: it is none of ours.
     """
     digits = text[1:]
-    if not text.startswith("t") or not digits.isascii() or not digits.removeprefix("-").isdecimal() or len(digits) > 19:
+    if not text.startswith("t") or not digits.isascii() or not digits.removeprefix("-").isdecimal() or len(digits) > 20:
         raise InvalidInputError("this is not a pagination token of this server")
     return int(digits)
 
