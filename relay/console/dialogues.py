@@ -5,6 +5,7 @@ from typing import Any
 
 from relay.base.config import ClientConfig, FederationConfig
 from relay.base.errors import RelayError
+from relay.base.limits import MIN_PASSWORD_CHARACTERS
 from relay.console import words
 from relay.console.actions import Keep, Leave
 from relay.console.draft import BASICS, Draft, check
@@ -224,8 +225,8 @@ def _asked(fields: dict[str, Any]) -> Generator[Step, Any, dict[str, Any]]:
 def _new_password() -> Generator[Step, Any, str]:
     while True:
         first = yield Question("Password: ", secret=True)
-        if not first:
-            yield Say(["needed"])
+        if len(first) < MIN_PASSWORD_CHARACTERS:
+            yield Say([f"A password needs at least {MIN_PASSWORD_CHARACTERS} characters."])
             continue
         again = yield Question("The same again: ", secret=True)
         if first == again:

@@ -6,6 +6,7 @@ from typing import Any
 from relay.base.config import Config, ServerConfig, split_address
 from relay.base.errors import ConfigError
 from relay.base.ids import ServerName, make_user_id, parse_server_name
+from relay.base.limits import MIN_PASSWORD_CHARACTERS
 
 # The words of `relay provision`, without its dashes.
 BASICS = {
@@ -107,6 +108,8 @@ def check(key: str, value: str, others: Mapping[str, str]) -> None:
             make_user_id(value, ServerName(others.get("name", _SOME_NAME)))
         case "federation" | "client":
             split_address(value)
+        case "password" if len(value) < MIN_PASSWORD_CHARACTERS:
+            raise ConfigError(f"a password needs at least {MIN_PASSWORD_CHARACTERS} characters")
         case "server.name":
             raise ConfigError("the server name is set as name")
         case _ if key not in BASICS:

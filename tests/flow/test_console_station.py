@@ -87,7 +87,7 @@ def test_unplugged_in_the_middle_it_waits_longer_and_longer_and_goes_on(bench: B
 
 def test_an_answer_that_comes_while_unplugged_is_not_lost(bench: Bench) -> None:
     bench.operator.late = True
-    bench.type("\rset name box.example\rset owner anna\rset password\rpw\rpw\rapply\r")
+    bench.type("\rset name box.example\rset owner anna\rset password\rlong pw 1\rlong pw 1\rapply\r")
     bench.cable.unplug()
     bench.station.step(wait=False)
     bench.operator.calls[-1].ring()
@@ -146,7 +146,7 @@ def test_a_port_that_was_never_there_is_said_at_once() -> None:
 
 def test_a_terminal_console_ends_when_the_box_is_set_up_and_says_everything_first() -> None:
     cable, operator = Cable(), MemoryOperator(MemoryBox())
-    cable.type(b"box.example\ranna\rpw\rpw\r\r\r\r")
+    cable.type(b"box.example\ranna\rlong pw 1\rlong pw 1\r\r\r\r")
     station = Station(cable.open, lambda: operator, until_applied=True, stays=False)
     assert station.run(greet=True)
     assert b"http://127.0.0.1:8008" in cable.seen()

@@ -27,7 +27,7 @@ def test_a_program_sets_a_box_up_without_a_banner_or_prompt() -> None:
 
 def test_a_request_that_is_repeated_is_answered_again_and_not_done_again() -> None:
     person = Person(MemoryBox(provisioned=True))
-    request = {"seq": "a7", "verb": "user_add", "name": "otto", "password": "pw"}
+    request = {"seq": "a7", "verb": "user_add", "name": "otto", "password": "long pw 1"}
     first = person.ask(**request)
     assert first["ok"]
     assert person.ask(**request) == first
@@ -38,20 +38,20 @@ def test_a_request_that_is_repeated_is_answered_again_and_not_done_again() -> No
 def test_a_repeated_number_with_another_request_is_another_request() -> None:
     person = Person(MemoryBox(provisioned=True))
     for name in ("otto", "emma"):
-        assert person.ask(seq=1, verb="user_add", name=name, password="pw")["ok"]
+        assert person.ask(seq=1, verb="user_add", name=name, password="long pw 1")["ok"]
     assert set(person.box.users) == {"otto", "emma"}
 
 
 def test_what_is_read_is_always_read_afresh() -> None:
     person = Person(MemoryBox(provisioned=True))
     assert person.ask(seq=1, verb="user_list")["result"]["users"] == []
-    person.box.users["anna"] = "pw"
+    person.box.users["anna"] = "long pw 1"
     assert len(person.ask(seq=1, verb="user_list")["result"]["users"]) == 1
 
 
 def test_a_program_that_lost_the_cable_learns_what_came_of_its_request() -> None:
     person = Person(MemoryBox(provisioned=True), late=True)
-    line = json.dumps({"seq": 9, "verb": "user_add", "name": "otto", "password": "pw"}).encode()
+    line = json.dumps({"seq": 9, "verb": "user_add", "name": "otto", "password": "long pw 1"}).encode()
     person.send(line + b"\n")
     person.act(person.session.unplugged())
     person.answer()

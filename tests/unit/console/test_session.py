@@ -17,9 +17,9 @@ LINES = st.sampled_from(
         b"\r\n",
         b"status\r",
         b"set name box.example\r",
-        b"set password\rxyzzy\rxyzzy\r",
-        b"setup\rbox.example\ranna\rpw\rpw\r\r\r\r",
-        b"user add otto\r\npw\r\npw\r\n",
+        b"set password\rxyzzy plugh\rxyzzy plugh\r",
+        b"setup\rbox.example\ranna\rlong pw 1\rlong pw 1\r\r\r\r",
+        b"user add otto\r\nlong pw 1\r\nlong pw 1\r\n",
         b"?se\t \x15",
         b'{"seq":1,"verb":"plan"}\n',
         b'{"seq":2,"verb":"set","settings":{"name":"other.example"}}\r\n',
@@ -122,8 +122,8 @@ def test_the_draft_survives_a_power_cut_without_the_names_of_people() -> None:
 
 def test_two_passwords_that_differ_are_asked_for_again() -> None:
     person = Person()
-    assert "not the same" in person.type("", "set password", "one", "two")
-    person.type("three", "three")
+    assert "not the same" in person.type("", "set password", "long pw 1", "long pw 2")
+    person.type("short", "long pw 3", "long pw 3")
     assert "password = ***" in person.type("plan")
 
 
@@ -151,7 +151,7 @@ def test_setting_the_box_up_ends_a_console_started_for_that() -> None:
 def test_a_refusal_of_the_operator_is_shown_as_it_was_said() -> None:
     person = Person(MemoryBox(provisioned=True))
     person.box.users["anna"] = "x"
-    assert "error: the name is taken" in person.type("", "user add anna", "pw", "pw")
+    assert "error: the name is taken" in person.type("", "user add anna", "long pw 1", "long pw 1")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_refusal_of_the_operator_is_shown_as_it_was_said() -> None:
 )
 def test_commands_of_a_box_that_is_set_up(line: str, shown: str) -> None:
     person = Person(MemoryBox(provisioned=True))
-    person.box.users["anna"] = "pw"
+    person.box.users["anna"] = "long pw 1"
     answer = person.type("", line)
     assert shown in answer
     assert answer.endswith("relay> ")
