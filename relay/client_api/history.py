@@ -24,7 +24,7 @@ from relay.delivery.sync_filter import EventFilter
 from relay.household.sessions import Session
 from relay.rooms.matrix import graph, state, timeline, visibility
 from relay.rooms.matrix.backfill import Backfiller
-from relay.rooms.matrix.stored_event import StoredEvent
+from relay.rooms.matrix.stored_event import Flags, StoredEvent
 from relay.rooms.matrix.timeline import Page
 from relay.transport.message import Request
 
@@ -81,16 +81,22 @@ class History:
         return await self._ledger.read(_show, asked, page.events, self._clock.wall_ms())
 
     async def _page(self, asked: _Asked) -> Page:
+        gap = await self._ledger.read(_gap_at_start, asked)
+        if gap is not None:
+            await self._fill(asked, gap)
         page = await self._ledger.read(_page, asked)
-        if page.gap is not None and len(page.events) < asked.limit:
-            with trio.move_on_after(BACKFILL_WAIT_S):
-                try:
-                    await self._backfiller.fill(asked.room, page.gap.event_id, asked.limit)
-                except RelayError:
-                    # Nobody has it, or nobody answers: the page is what is here.
-                    return page
+        if page.gap is not None and len(page.events) < asked.limit and await self._fill(asked, page.gap.event_id):
             return await self._ledger.read(_page, asked)
         return page
+
+    async def _fill(self, asked: _Asked, gap: EventId) -> bool:
+        """Fetch what came before `gap`; where nobody has it or answers in time, the page is what is here."""
+        with trio.move_on_after(BACKFILL_WAIT_S):
+            try:
+                return await self._backfiller.fill(asked.room, gap, asked.limit) > 0
+            except RelayError:
+                return False
+        return False
 
     async def event(self, session: Session, request: Request) -> Reply:
         """`GET /rooms/{roomId}/event/{eventId}`."""
@@ -138,6 +144,15 @@ def _filter(request: Request) -> EventFilter:
 def _page(index: Index, asked: _Asked) -> Page:
     reading(index, asked.room, asked.user)
     return timeline.page(index, asked.room, asked.start, asked.end, backwards=asked.backwards, limit=asked.limit)
+
+
+def _gap_at_start(index: Index, asked: _Asked) -> EventId | None:
+    """Return the event before which something is missing, if the page begins right before it."""
+    reading(index, asked.room, asked.user)
+    if not asked.backwards or asked.start is None:
+        return None
+    after = timeline.page(index, asked.room, asked.start, asked.start + 1, backwards=False, limit=1)
+    return after.events[0].event_id if after.events and Flags.GAP in after.events[0].flags else None
 
 
 def _show(index: Index, asked: _Asked, events: Sequence[StoredEvent], now_ms: int) -> dict[str, Any]:

@@ -43,9 +43,9 @@ def stretch(index: Index, view: View, room: RoomId, after: int | None, up_to: in
     whole time.
     """
     wanted = view.filters.timeline
-    empty_token = f"t{first_place_after(up_to if after is None else after)}"
+    end_token = timeline.token(first_place_after(up_to))
     if not wanted.wants_room(room):
-        return Stretch([], [], limited=False, prev_batch=empty_token)
+        return Stretch([], [], limited=False, prev_batch=end_token)
     limit = MAX_TIMELINE_EVENTS if wanted.selective else max(wanted.limit, 1)
     if after is None:
         found = timeline.latest(index, room, up_to, limit)
@@ -57,14 +57,18 @@ def stretch(index: Index, view: View, room: RoomId, after: int | None, up_to: in
     cut = len(pairs) > wanted.limit
     if cut:
         pairs = pairs[len(pairs) - wanted.limit :]
-    prev_batch = found.prev_batch
-    if pairs and (cut or not found.limited):
-        prev_batch = f"t{pairs[0][0].order}"
+    if not pairs:
+        # Whoever pages back from here with another filter finds all that is not told.
+        prev_batch = end_token
+    elif cut or not found.limited:
+        prev_batch = timeline.token(pairs[0][0].order or 0)
+    else:
+        prev_batch = found.prev_batch
     return Stretch(
         [stored for stored, _ in pairs],
         [shown for _, shown in pairs],
         limited=found.limited or cut,
-        prev_batch=prev_batch or empty_token,
+        prev_batch=prev_batch,
     )
 
 

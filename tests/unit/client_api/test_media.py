@@ -2,7 +2,7 @@
 
 import trio
 
-from relay.base.limits import MAX_MEDIA_BYTES, MAX_PENDING_UPLOADS_PER_USER
+from relay.base.limits import MAX_MEDIA_BYTES, MAX_PENDING_UPLOADS_PER_USER, UPLOAD_WAIT_S
 from relay.transport.message import Headers, Pieces, Request, Response
 from tests.fakes.family import App, open_family
 
@@ -100,6 +100,15 @@ async def test_an_announced_file_can_be_waited_for_and_is_written_once() -> None
         assert await body_of(got[0]) == b"late"
         assert await ann.refused("PUT", f"{UPLOAD}/{uri}") == (409, "M_CANNOT_OVERWRITE_MEDIA")
         assert await ann.refused("PUT", f"{UPLOAD}/box.test/unknown") == (404, "M_NOT_FOUND")
+
+
+async def test_who_waits_for_a_file_that_never_comes_waits_so_long(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_family() as family:
+        ann = await family.app("ann")
+        uri = (await ann.post("/_matrix/media/v1/create"))["content_uri"].removeprefix("mxc://")
+        started = trio.current_time()
+        assert await ann.refused("GET", f"{DOWNLOAD}/{uri}") == (504, "M_NOT_YET_UPLOADED")
+        assert trio.current_time() - started == UPLOAD_WAIT_S
 
 
 async def test_announcing_without_uploading_has_an_end() -> None:

@@ -7,6 +7,7 @@ import trio.testing
 from relay.base.config import RateConfig
 from relay.base.errors import RateLimitedError
 from relay.base.ids import UserId
+from relay.client_api import rates
 from relay.client_api.rates import MessageRate
 
 ANN, BOB = UserId("@ann:h"), UserId("@bob:h")
@@ -33,3 +34,15 @@ async def test_a_rest_fills_the_burst_and_no_more(autojump_clock: trio.testing.M
         rate.check(ANN)
     with pytest.raises(RateLimitedError):
         rate.check(ANN)
+
+
+async def test_who_was_quiet_longest_is_forgotten_first(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "MAX_RATE_ENTRIES", 1)
+    rate = MessageRate(RateConfig(message_per_s=1.0, message_burst=1))
+    rate.check(ANN)
+    with pytest.raises(RateLimitedError):
+        rate.check(ANN)
+    rate.check(BOB)
+    rate.check(ANN)

@@ -2,6 +2,10 @@
 
 from urllib.parse import quote
 
+import trio
+
+from relay.base.ids import RoomId
+from relay.base.limits import MAX_TYPING_S
 from tests.fakes.family import at, open_family, two
 
 
@@ -45,3 +49,15 @@ async def test_what_makes_no_sense_is_refused() -> None:
             assert (await bob.refused("POST", path, body))[0] == 400
         assert (await bob.refused("POST", at(room, f"/receipt/m.seen/{quote(said)}"), {}))[0] == 400
         assert (await bob.refused("POST", at(room, "/receipt/m.read/nonsense"), {}))[0] == 400
+
+
+async def test_nobody_types_longer_than_the_limit(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_family() as family, trio.open_nursery() as nursery:
+        await nursery.start(family.parts.typing.run)
+        ann, _, room = await two(family)
+        await ann.put(at(room, f"/typing/{quote(ann.user)}"), {"typing": True, "timeout": 10**12})
+        await trio.sleep(MAX_TYPING_S - 1)
+        assert family.parts.typing.users(RoomId(room)) == [ann.user]
+        await trio.sleep(2)
+        assert family.parts.typing.users(RoomId(room)) == []
+        nursery.cancel_scope.cancel()

@@ -3,6 +3,9 @@
 from typing import Any
 from urllib.parse import quote
 
+import pytest
+
+from relay.client_api import relations
 from tests.fakes.family import App, at, open_family, two
 
 
@@ -67,3 +70,18 @@ async def test_threads_are_listed_by_their_newest_reply() -> None:
         summary = answer["chunk"][0]["unsigned"]["m.relations"]["m.thread"]
         assert (summary["count"], summary["latest_event"]["event_id"]) == (2, newest)
         assert ids(await bob.get(path + "?include=participated")) == [first]
+
+
+async def test_a_long_timeline_is_searched_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relations, "MAX_RELATION_SCANS", 2)
+    monkeypatch.setattr(relations, "MAX_PAGE_EVENTS", 3)
+    async with open_family() as family:
+        ann, _, room = await two(family)
+        target = await ann.say(room, "x")
+        reaction = await relate(ann, room, "m.reaction", target, "m.annotation")
+        for number in range(10):
+            await ann.say(room, str(number))
+        first = await related(ann, room, target)
+        assert (ids(first), "next_batch" in first) == ([], True)
+        second = await related(ann, room, target, f"?from={first['next_batch']}")
+        assert ids(second) == [reaction]

@@ -2,6 +2,9 @@
 
 from urllib.parse import quote
 
+import pytest
+
+from relay.client_api import room_directory
 from tests.fakes.family import at, open_family, two
 
 
@@ -36,3 +39,14 @@ async def test_a_listed_room_is_found_in_the_directory() -> None:
         assert (await ann.post("/publicRooms", {"filter": {"generic_search_term": "tulip"}}))["chunk"] == []
         await ann.put(f"/directory/list/room/{quote(room)}", {"visibility": "private"})
         assert (await ann.get("/publicRooms"))["chunk"] == []
+
+
+async def test_the_directory_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room_directory, "MAX_DIRECTORY_ROOMS", 2)
+    async with open_family() as family:
+        ann = await family.app("ann")
+        for _ in range(3):
+            await ann.create_room(visibility="public")
+        assert len((await ann.get("/publicRooms"))["chunk"]) == 2
+        assert len((await ann.get("/publicRooms?limit=1"))["chunk"]) == 1
+        assert (await ann.get("/publicRooms?server=far.test"))["chunk"] == []

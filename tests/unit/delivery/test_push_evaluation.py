@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.delivery.push_evaluation import SILENT, PushRules, RoomFacts, Verdict, split_path
@@ -131,6 +131,7 @@ json = st.recursive(
 )
 
 
+@settings(max_examples=30)
 @given(
     st.sampled_from(["event_match", "event_property_is", "event_property_contains", "room_member_count"]),
     st.dictionaries(st.sampled_from(["key", "pattern", "value", "is"]), json),

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import trio
 
+from relay.base.limits import MAX_SYNC_TIMEOUT_S, ROOMS_PER_SYNC_STEP
 from tests.fakes.family import at, open_family, two
 from tests.fakes.files import MemoryFiles
 
@@ -176,6 +177,38 @@ async def test_filters_choose_types_senders_and_rooms() -> None:
         stored = await bob.post(f"/user/{quote(bob.user)}/filter", wanted)
         same = (await bob.sync(since, filter=stored["filter_id"]))["rooms"]["join"][room]
         assert bodies(same) == bodies(section)
+
+
+async def test_a_timeline_of_no_events_can_be_paged_completely() -> None:
+    async with open_family() as family:
+        ann, bob, room = await two(family)
+        since = (await bob.sync())["next_batch"]
+        said = [await ann.say(room, str(number)) for number in range(3)]
+        none = json.dumps({"room": {"timeline": {"limit": 0}}})
+        section = (await bob.sync(since, filter=none))["rooms"]["join"][room]
+        assert (section["timeline"]["events"], section["timeline"]["limited"]) == ([], True)
+        page = await bob.get(at(room, f"/messages?dir=b&limit=3&from={section['timeline']['prev_batch']}"))
+        assert [event["event_id"] for event in page["chunk"]] == said[::-1]
+
+
+async def test_more_rooms_than_one_step_looks_at_are_all_there() -> None:
+    async with open_family() as family:
+        ann = await family.app("ann")
+        rooms = {await ann.create_room() for _ in range(2 * ROOMS_PER_SYNC_STEP + 1)}
+        first = await ann.sync()
+        assert set(first["rooms"]["join"]) == rooms
+        for room in rooms:
+            await ann.say(room, "x")
+        assert set((await ann.sync(first["next_batch"]))["rooms"]["join"]) == rooms
+
+
+async def test_nobody_waits_longer_than_the_limit(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_family() as family:
+        ann = await family.app("ann")
+        since = (await ann.sync())["next_batch"]
+        started = trio.current_time()
+        await ann.sync(since, timeout=10**9)
+        assert trio.current_time() - started == MAX_SYNC_TIMEOUT_S
 
 
 async def test_messages_between_devices_come_until_they_are_acknowledged() -> None:

@@ -1,7 +1,7 @@
 """What filters let through."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.base.errors import InvalidInputError
@@ -99,6 +99,7 @@ def test_event_fields_keep_what_tells_events_apart_and_the_paths_asked_for() -> 
     assert event["unsigned"] == {"age": 1}
 
 
+@settings(max_examples=30)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),

@@ -4,6 +4,9 @@ import json
 from typing import Any
 from urllib.parse import quote
 
+import pytest
+
+from relay.delivery import unread
 from tests.fakes.family import App, at, open_family, two
 
 THREADS = json.dumps({"room": {"timeline": {"unread_thread_notifications": True}}})
@@ -109,3 +112,21 @@ async def test_threads_are_counted_apart_where_the_app_asks_for_it() -> None:
         assert section["unread_notifications"]["notification_count"] == 1
         await bob.post(at(room, f"/receipt/m.read/{quote(root)}"), {"thread_id": "main"})
         assert await counts(bob, room) == (1, 0)
+
+
+async def test_counts_stay_right_beyond_what_is_remembered_or_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unread, "MAX_UNREAD_COUNTERS", 1)
+    monkeypatch.setattr(unread, "MAX_UNREAD_EVENTS", 3)
+    async with open_family() as family:
+        ann, bob, room = await two(family)
+        other = await ann.create_room(preset="public_chat")
+        await bob.join(other)
+        for _ in range(5):
+            await ann.say(room, "x")
+        await ann.say(other, "y")
+        for _ in range(3):
+            await bob.sync()
+        assert (await counts(bob, room))[0] <= 5
+        assert await counts(bob, other) == (1, 0)
+        monkeypatch.setattr(unread, "MAX_UNREAD_EVENTS", 1000)
+        assert await counts(bob, room) == (5, 0)
