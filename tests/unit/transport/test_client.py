@@ -126,6 +126,37 @@ async def test_a_line_break_in_a_header_does_not_become_a_header(http2: bool) ->
     await in_world(act, http2=http2, answer=show)
 
 
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\nuntil the end", b"until the end"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"hi"),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"hi"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi", None),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n", None),
+        (b"SSH-2.0-OpenSSH\r\n", None),
+        (b"", None),
+    ],
+)
+async def test_whole_answers_of_odd_servers_are_taken_and_half_ones_are_not(answer: bytes, body: bytes | None) -> None:
+    async def dial(destination: Destination) -> tuple[trio.abc.Stream, bool]:
+        await trio.lowlevel.checkpoint()
+        ours, theirs = trio.testing.memory_stream_pair()
+        await theirs.send_all(answer)
+        await theirs.send_eof()
+        return ours, False
+
+    async with trio.open_nursery() as nursery:
+        client = HttpClient(dial)
+        await nursery.start(client.run)
+        if body is None:
+            with pytest.raises(BrokenCallError):
+                await client.request(A, "GET", "/", timeout_s=5, limit_bytes=99)
+        else:
+            assert (await client.request(A, "GET", "/", timeout_s=5, limit_bytes=99)).body == body
+        nursery.cancel_scope.cancel()
+
+
 async def test_nobody_there_is_unreachable() -> None:
     async def act(world: World) -> None:
         world.network.cut = {"a.example"}

@@ -19,7 +19,7 @@ from relay.base.limits import (
     MIB,
     WRITE_STALL_TIMEOUT_S,
 )
-from relay.transport.message import Endpoint, Request, Response
+from relay.transport.message import Endpoint, Pieces, Request, Response
 from relay.transport.server import Server
 
 HEAD = [(":method", "GET"), (":scheme", "https"), (":authority", "a.example"), (":path", "/")]
@@ -109,6 +109,26 @@ async def test_head_and_empty_answers_have_no_body(method: bytes) -> None:
         assert (await line.hear(b"hello")).startswith(b"HTTP/1.1 200")
 
     await on_line(answer, act)
+
+
+@pytest.mark.parametrize("head", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"])
+async def test_who_asks_to_close_is_answered_and_the_connection_ends(head: bytes) -> None:
+    async def act(line: Line) -> None:
+        await line.say(head)
+        assert (await line.rest()).endswith(b"\r\n\r\nhello")
+
+    await on_line(hello, act)
+
+
+async def test_an_old_client_gets_a_body_of_unknown_length_up_to_the_end_of_the_connection() -> None:
+    async def streamed(_request: Request) -> Response:
+        return Response(200, body=Pieces(b"one", b"two"))
+
+    async def act(line: Line) -> None:
+        await line.say(b"GET / HTTP/1.0\r\n\r\n")
+        assert (await line.rest()).endswith(b"\r\n\r\nonetwo")
+
+    await on_line(streamed, act)
 
 
 async def test_slow_headers_are_answered_408(autojump_clock: trio.testing.MockClock) -> None:
