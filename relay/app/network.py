@@ -9,7 +9,7 @@ from relay.base.ids import RoomId, UserId
 from relay.base.limits import MIB
 from relay.delivery.incoming import Incoming
 from relay.delivery.introductions import Introductions
-from relay.delivery.media import Media
+from relay.delivery.media import Media, known_file_ids
 from relay.delivery.outbox import Outboxes
 from relay.federation.matrix import door
 from relay.federation.matrix.client.client import FederationClient
@@ -83,6 +83,8 @@ async def open_network(house: House) -> Network:
     outboxes = Outboxes(ledger, MatrixOutlet(client, server), clock, server, config.delivery)
     quota_bytes = config.store.media_quota_mib * MIB
     files = MediaFiles(house.folder / MEDIA_FOLDER, quota_bytes=quota_bytes)
+    # Before anyone is served: what a power cut left without its row goes, the rest is counted against the quota.
+    await files.sweep(frozenset(await ledger.read(known_file_ids)))
     media = Media(ledger, files, MatrixMedia(client), clock, server, quota_bytes=quota_bytes)
     old_keys = await ledger.read(signing_key.old_keys)
     federation = door.build(
