@@ -36,6 +36,7 @@ from relay.client_api.interactive_auth import InteractiveAuth
 from relay.client_api.inviting import Invites
 from relay.client_api.rates import MessageRate
 from relay.delivery.device_fan_out import note
+from relay.delivery.in_touch import in_touch_since
 from relay.delivery.ledger import Ledger
 from relay.delivery.media import Media
 from relay.delivery.member_refresh import MemberRefresh
@@ -45,7 +46,6 @@ from relay.delivery.unread import Unread
 from relay.household.key_queries import KeyQueries
 from relay.household.login_limits import LoginLimits
 from relay.household.peers import PeoplePeers
-from relay.rooms.matrix import members
 from relay.rooms.matrix.backfill import Backfiller
 from relay.rooms.matrix.inviting import Inviting
 from relay.rooms.matrix.joining import Joining
@@ -100,7 +100,7 @@ def _add_people(door: Door, parts: ClientParts, answers: Sync) -> None:
     ledger, clock, server = parts.ledger, parts.clock, parts.server
     limits = LoginLimits(parts.config.rate)
     auth = InteractiveAuth(ledger, server, limits)
-    queries = KeyQueries(ledger, parts.people, server, lambda index, user: bool(members.joined_rooms(index, user)))
+    queries = KeyQueries(ledger, parts.people, server, in_touch_since)
     shown = MemberRefresh(ledger, parts.writer, parts.leaving, clock)
     login.register(door, ledger, clock, server=server, limits=limits, note=note)
     register.register(door, ledger, clock, server=server, auth=auth, limits=limits)

@@ -18,8 +18,9 @@ from relay.store.ledger import Index, Ledger
 
 T = TypeVar("T")
 
-SharesRoom = Callable[[Index, UserId], bool]
-"""Whether a user of another server is in a room with somebody here: only then do we hear of their changes."""
+InTouch = Callable[[Index, UserId], int | None]
+"""The change since which a user of another server has been in a room with somebody here without a break, None if they
+are not: only in that time did we hear of their changes."""
 
 Wanted = Mapping[UserId, list[DeviceId]]
 _FIELDS = {"master": "master_keys", "self_signing": "self_signing_keys", "user_signing": "user_signing_keys"}
@@ -53,10 +54,17 @@ def _shown(index: Index, user: UserId, device: DeviceId, keys: dict[str, Any], a
     return {**shown, "unsigned": {} if name is None else {"device_display_name": name}}
 
 
-def _not_current(index: Index, users: Iterable[UserId], shares_room: SharesRoom) -> list[tuple[UserId, bool]]:
-    """Return (user, whether we will hear of changes) for those who have to be asked about."""
-    tracked = [(user, shares_room(index, user)) for user in users]
-    return [(user, hears) for user, hears in tracked if not (hears and remote_devices.is_current(index, user))]
+def _not_current(index: Index, users: Iterable[UserId], in_touch: InTouch) -> tuple[list[UserId], list[UserId], int]:
+    """Return who has to be asked about: those we will hear of, those we will not; and the last change before asking."""
+    tracked: list[UserId] = []
+    untracked: list[UserId] = []
+    for user in users:
+        since = in_touch(index, user)
+        if since is None:
+            untracked.append(user)
+        elif not remote_devices.is_current(index, user, since):
+            tracked.append(user)
+    return tracked, untracked, index.position
 
 
 def _can_be_told(answer: object) -> bool:
@@ -71,11 +79,11 @@ def _can_be_told(answer: object) -> bool:
 class KeyQueries:
     """Asks the ledger and other servers; a server that does not answer is named in `failures`, never an error."""
 
-    def __init__(self, ledger: Ledger, peers: PeoplePeers, server: ServerName, shares_room: SharesRoom) -> None:
+    def __init__(self, ledger: Ledger, peers: PeoplePeers, server: ServerName, in_touch: InTouch) -> None:
         self._ledger = ledger
         self._peers = peers
         self._server = server
-        self._shares_room = shares_room
+        self._in_touch = in_touch
         self._limiter = trio.CapacityLimiter(CONCURRENT_KEY_QUERIES)
 
     async def query(self, asking: UserId, wanted: Wanted, timeout_s: float) -> dict[str, Any]:
@@ -110,15 +118,15 @@ class KeyQueries:
 
     async def _refresh(self, server: ServerName, users: Wanted) -> None:
         """Ask `server` about those whose lists are not kept current here, and store its answers."""
-        stale = await self._ledger.read(_not_current, tuple(users), self._shares_room)
+        tracked, others, asked = await self._ledger.read(_not_current, tuple(users), self._in_touch)
         limiter = trio.CapacityLimiter(CONCURRENT_QUERIES_PER_SERVER)
-        untracked = {str(user): list[str]() for user, tracked in stale if not tracked}
+        untracked = {str(user): list[str]() for user in others}
         failed: list[RelayError] = []
 
         async def fetch(user: UserId) -> None:
             async with limiter:
                 try:
-                    await self._fetch_list(server, user)
+                    await self._fetch_list(server, user, asked)
                 except PeerRefusedError:
                     # Perhaps its rooms say that we share none; the plain question may still be answered.
                     untracked[user] = []
@@ -126,7 +134,7 @@ class KeyQueries:
                     failed.append(error)
 
         async with trio.open_nursery() as nursery:
-            for user in [user for user, tracked in stale if tracked]:
+            for user in tracked:
                 nursery.start_soon(fetch, user)
         if failed:
             raise failed[0]
@@ -135,7 +143,7 @@ class KeyQueries:
             for name in untracked:
                 await self._ledger.run(remote_devices.store_answer, UserId(name), found)
 
-    async def _fetch_list(self, server: ServerName, user: UserId) -> None:
+    async def _fetch_list(self, server: ServerName, user: UserId, asked: int) -> None:
         try:
             found = await self._peers.user_devices(server, user)
         except PeerRefusedError as error:
@@ -143,7 +151,7 @@ class KeyQueries:
                 raise
             # Reached, and nobody of this name is there: no devices, and no failure either.
             found = {}
-        await self._ledger.run(remote_devices.store_list, user, found)
+        await self._ledger.run(remote_devices.store_list, user, found, asked)
 
     def _split(self, wanted: Mapping[UserId, T]) -> tuple[dict[UserId, T], dict[ServerName, dict[UserId, T]]]:
         ours: dict[UserId, T] = {}

@@ -17,23 +17,24 @@ from relay.store.tables import Operation
 
 DDL = (
     """CREATE TABLE IF NOT EXISTS remote_device_lists (
-        user INTEGER PRIMARY KEY, stream_id INTEGER NOT NULL, stale INTEGER NOT NULL)""",
+        user INTEGER PRIMARY KEY, stream_id INTEGER NOT NULL, stale INTEGER NOT NULL, asked INTEGER NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS remote_devices (
         user INTEGER NOT NULL, device TEXT NOT NULL, display_name TEXT, keys BLOB,
         PRIMARY KEY (user, device)) WITHOUT ROWID""",
 )
 _SET_LIST = Operation(
     360,
-    "INSERT INTO remote_device_lists (user, stream_id, stale) VALUES (?, ?, ?)"
-    " ON CONFLICT (user) DO UPDATE SET stream_id = excluded.stream_id, stale = excluded.stale",
+    "INSERT INTO remote_device_lists (user, stream_id, stale, asked) VALUES (?, ?, 0, ?)"
+    " ON CONFLICT (user) DO UPDATE SET stream_id = excluded.stream_id, stale = 0, asked = excluded.asked",
 )
+_MOVE_LIST = Operation(363, "UPDATE remote_device_lists SET stream_id = ?, stale = ? WHERE user = ?")
 _SET_DEVICE = Operation(
     361,
     "INSERT INTO remote_devices (user, device, display_name, keys) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (user, device) DO UPDATE SET display_name = excluded.display_name, keys = excluded.keys",
 )
 _DROP_DEVICE = Operation(362, "DELETE FROM remote_devices WHERE user = ? AND device = ?")
-OPERATIONS = (_SET_LIST, _SET_DEVICE, _DROP_DEVICE)
+OPERATIONS = (_SET_LIST, _SET_DEVICE, _DROP_DEVICE, _MOVE_LIST)
 
 
 def apply_update(change: Change, origin: ServerName, content: Mapping[str, Any]) -> None:
@@ -56,17 +57,17 @@ def apply_update(change: Change, origin: ServerName, content: Mapping[str, Any])
     number = change.intern(user)
     device, stream_id, previous = (content.get(name) for name in ("device_id", "stream_id", "prev_id"))
     if not isinstance(device, str) or not _is_stream_id(stream_id) or not isinstance(previous, list):
-        change.write(_SET_LIST, number, known, 1)
+        change.write(_MOVE_LIST, known, 1, number)
         return
     # No earlier update named at all is what a server says that starts, or starts anew, to tell us.
     if not previous or any(not _is_stream_id(earlier) or earlier > known for earlier in previous):
-        change.write(_SET_LIST, number, known, 1)
+        change.write(_MOVE_LIST, known, 1, number)
         return
     if content.get("deleted") is True:
         change.write(_DROP_DEVICE, number, device)
     elif isinstance(content.get("keys"), dict):
         _set_device(change, user, device, content.get("device_display_name"), content["keys"])
-    change.write(_SET_LIST, number, max(known, stream_id), 0)
+    change.write(_MOVE_LIST, max(known, stream_id), 0, number)
 
 
 def apply_signing_key_update(change: Change, origin: ServerName, content: Mapping[str, Any]) -> None:
@@ -86,17 +87,20 @@ def mark_stale(change: Change, user: UserId) -> None:
     """Ask again before believing the list: updates may have gone elsewhere. Nothing known stays so."""
     row = _list_row(change, user)
     if row is not None and not row[1]:
-        change.write(_SET_LIST, change.intern(user), row[0], 1)
+        change.write(_MOVE_LIST, row[0], 1, change.intern(user))
 
 
-def is_current(index: Index, user: UserId) -> bool:
-    """Return whether the list is here and nothing was missed since."""
+def is_current(index: Index, user: UserId, in_touch_since: int = 0) -> bool:
+    """Return whether the list is here, was asked for after `in_touch_since`, and nothing was missed since."""
     row = _list_row(index, user)
-    return row is not None and not row[1]
+    return row is not None and not row[1] and row[2] >= in_touch_since
 
 
-def store_list(change: Change, user: UserId, answer: Mapping[str, Any]) -> None:
-    """Store the answer of `GET /user/devices/{userId}` as the whole truth of this moment."""
+def store_list(change: Change, user: UserId, answer: Mapping[str, Any], asked: int | None = None) -> None:
+    """Store the answer of `GET /user/devices/{userId}` as the whole truth.
+
+    `asked` is the last change when the question went out: somebody met only after that may have changed in between.
+    """
     stream_id = answer.get("stream_id")
     found = answer.get("devices")
     listed = {
@@ -106,7 +110,8 @@ def store_list(change: Change, user: UserId, answer: Mapping[str, Any]) -> None:
     }
     _replace(change, user, listed)
     cross_signing.store_remote(change, user, _cross_signing_in(answer, "_key", None))
-    change.write(_SET_LIST, change.intern(user), stream_id if _is_stream_id(stream_id) else 0, 0)
+    known = stream_id if _is_stream_id(stream_id) else 0
+    change.write(_SET_LIST, change.intern(user), known, change.position if asked is None else asked)
 
 
 def store_answer(change: Change, user: UserId, answer: Mapping[str, Any]) -> None:
@@ -191,9 +196,9 @@ def _is_stream_id(value: object) -> TypeGuard[int]:
     return type(value) is int and 0 <= value < 2**63
 
 
-def _list_row(index: Index, user: UserId) -> tuple[int, int] | None:
-    row = index.row("SELECT stream_id, stale FROM remote_device_lists WHERE user = ?", index.find(user))
-    return None if row is None else (row[0], row[1])
+def _list_row(index: Index, user: UserId) -> tuple[int, int, int] | None:
+    row = index.row("SELECT stream_id, stale, asked FROM remote_device_lists WHERE user = ?", index.find(user))
+    return None if row is None else (row[0], row[1], row[2])
 
 
 def _user_of(origin: ServerName, content: Mapping[str, Any]) -> UserId:

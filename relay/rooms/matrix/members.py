@@ -1,5 +1,6 @@
 """Who is in which room."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from relay.base.ids import EventId, RoomId, ServerName, UserId, server_of
@@ -158,6 +159,27 @@ def users_sharing_room(index: Index, user: UserId) -> set[UserId]:
         JOIN,
     )
     return {UserId(index.name(other)) for (other,) in rows}
+
+
+def together_since(index: Index, user: UserId, others: Iterable[UserId]) -> int | None:
+    """Return a change since which `user` has been in a room with one of `others` all the time; None: they are in none.
+
+    It may be later than the true beginning, never earlier: a new display name counts as a new beginning.
+    """
+    number = index.find(user)
+    found = [
+        index.value(
+            "SELECT MIN(MAX(a.position, b.position)) FROM memberships a"
+            " JOIN memberships b ON b.user = ? AND b.room = a.room AND b.membership = ?"
+            " WHERE a.user = ? AND a.membership = ?",
+            index.find(other),
+            JOIN,
+            number,
+            JOIN,
+        )
+        for other in others
+    ]
+    return min((since for since in found if since is not None), default=None)
 
 
 def share_room(index: Index, one: UserId, other: UserId) -> bool:

@@ -66,7 +66,7 @@ class Flat:
         self.door = Door(Sessions(ledger, self.clock).authenticate)
         limits = LoginLimits(RateConfig(login_burst=5, login_per_minute=6), now_s=lambda: self.now_s)
         auth = InteractiveAuth(ledger, SERVER, limits, now_s=lambda: self.now_s)
-        queries = KeyQueries(ledger, self.peers, SERVER, lambda _index, _user: True)
+        queries = KeyQueries(ledger, self.peers, SERVER, lambda _index, _user: 0)
         login.register(self.door, ledger, self.clock, server=SERVER, limits=limits, note=self._note)
         account.register(self.door, ledger, self.clock, auth=auth, note=self._note, leave_rooms=self._leave_rooms)
         register.register(self.door, ledger, self.clock, server=SERVER, auth=auth, limits=limits)

@@ -23,7 +23,10 @@ class House:
         self.ledger = ledger
         self.peers = MemoryPeoplePeers()
         self.sharing = {CAROL}
-        self.queries = KeyQueries(ledger, self.peers, BOX, lambda _index, user: user in self.sharing)
+        self.since = 0
+        self.queries = KeyQueries(
+            ledger, self.peers, BOX, lambda _index, user: self.since if user in self.sharing else None
+        )
         self.peers.devices[CAROL] = listed(PHONE)
         self.peers.down.add("down.test")
 
@@ -84,6 +87,15 @@ async def test_a_hanging_server_costs_no_more_than_the_time_given(house: House, 
     assert answer["failures"]["hangs.test"]["status"] == 504
 
 
+async def test_who_was_away_for_a_while_is_asked_for_again(house: House) -> None:
+    await house.query(CAROL)
+    await house.ledger.run(device_keys.upload, ALICE, TABLET, None, {"c:a": {}}, {})
+    house.since = house.ledger.position
+    await house.query(CAROL)
+    await house.query(CAROL)
+    assert house.peers.calls == [f"user_devices {FAR}"] * 2
+
+
 async def test_nobody_of_that_name_is_no_failure(house: House) -> None:
     nobody = UserId("@nobody:far.test")
     house.sharing.add(nobody)
@@ -99,7 +111,7 @@ async def test_a_list_that_is_refused_is_asked_for_in_the_plain_way(house: House
 
     strict = Strict()
     strict.devices = house.peers.devices
-    queries = KeyQueries(house.ledger, strict, BOX, lambda _index, _user: True)
+    queries = KeyQueries(house.ledger, strict, BOX, lambda _index, _user: 0)
     answer = await queries.query(ALICE, {CAROL: []}, 10)
     assert set(answer["device_keys"]) == {CAROL}
     assert answer["failures"] == {}
@@ -133,6 +145,6 @@ async def test_a_server_gives_keys_of_its_own_people_only(house: House) -> None:
         async def claim_keys(self, server: ServerName, one_time_keys: dict[str, dict[str, str]]) -> dict[str, Any]:
             return {"one_time_keys": {ALICE: {PHONE: {"x:1": {}}}, CAROL: {PHONE: {"x:1": {}}, TABLET: {"x:2": {}}}}}
 
-    queries = KeyQueries(house.ledger, Liar(), BOX, lambda _index, _user: True)
+    queries = KeyQueries(house.ledger, Liar(), BOX, lambda _index, _user: 0)
     answer = await queries.claim({CAROL: {PHONE: "x"}}, 10)
     assert answer["one_time_keys"] == {CAROL: {PHONE: {"x:1": {}}}}
