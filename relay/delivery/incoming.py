@@ -5,13 +5,14 @@ Source: Matrix S2S v1.19, "Transactions", "Checks performed on receipt of a PDU"
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import orjson
 import trio
 
 from relay.base.clock import Clock
-from relay.base.errors import ForbiddenError, InvalidInputError
+from relay.base.errors import ForbiddenError, InvalidInputError, TooLargeError
 from relay.base.ids import RoomId, ServerName, UserId
 from relay.base.limits import (
     MAX_CHANGE_TO_DEVICE,
@@ -101,7 +102,9 @@ class Incoming:
             _deliver(change, messages)
             results = self._receiver.accept(change, origin, checked) if checked else {}
             for action in others:
-                _apply(change, origin, action)
+                # One that turns out malformed only here is left out like the others; it must not spoil the rest.
+                with suppress(InvalidInputError, TooLargeError):
+                    _apply(change, origin, action)
             reply: Json = {"pdus": results}
             self._remember(change, origin, digest, reply, now_ms)
             return reply
@@ -144,15 +147,16 @@ def _recall(index: Index, origin: ServerName, digest: bytes) -> Json | None:
 
 def _deliver(change: Change, messages: Sequence[edus.ToDevice]) -> None:
     for message in messages:
-        to_device.enqueue(
-            change,
-            message.user,
-            message.device,
-            message.sender,
-            message.type,
-            message.content,
-            message.message_id,
-        )
+        with suppress(InvalidInputError, TooLargeError):
+            to_device.enqueue(
+                change,
+                message.user,
+                message.device,
+                message.sender,
+                message.type,
+                message.content,
+                message.message_id,
+            )
 
 
 def _apply(change: Change, origin: ServerName, action: edus.Action) -> None:

@@ -15,7 +15,7 @@ import trio
 
 from relay.base.clock import Clock
 from relay.base.config import DeliveryConfig
-from relay.base.errors import PeerRefusedError, RelayError, StorageError
+from relay.base.errors import Fault, InvalidInputError, PeerRefusedError, RelayError, StorageError
 from relay.base.ids import ServerName, server_of
 from relay.base.limits import MIB, NUDGE_TIMEOUT_S
 from relay.base.log import get_logger, tag
@@ -164,7 +164,7 @@ class Outboxes:
             lane.failing_since_ms = standing.failing_since_ms
         while True:
             while not lane.idle:
-                await self._serve_once(lane)
+                await self._serve_carefully(lane)
             await self._note_landed(lane)
             # No await from here to the end: whatever rang meanwhile is seen, whatever rings later makes a new lane.
             if lane.idle:
@@ -172,6 +172,14 @@ class Outboxes:
         lane.attempted.set()
         self._level.add(lane.server)
         del self._lanes[lane.server]
+
+    async def _serve_carefully(self, lane: Lane) -> None:
+        try:
+            await self._serve_once(lane)
+        except Exception as error:  # noqa: BLE001 - what one destination trips over must not stop the others
+            # Without the traceback's text: values in it are private.
+            log.error("outbox.lane_failed", peer_tag=tag(lane.server), error=type(error).__name__)  # noqa: TRY400
+            await self._failed(lane, RelayError("internal error"))
 
     async def _serve_once(self, lane: Lane) -> None:
         if is_given_up(lane.failing_since_ms, self._clock.wall_ms(), self._config):
@@ -213,7 +221,8 @@ class Outboxes:
                     nursery.start_soon(self._take_off, lane, flight)
                 await self._send(lane, flight.transaction_id, batch.pdus, batch.edus, flight.made_ms)
         except* RelayError as group:
-            await self._failed(lane, group.exceptions[0])
+            error = next((one for one in group.exceptions if isinstance(one, RelayError)), RelayError("internal error"))
+            await self._failed(lane, error)
         else:
             lane.flight = None
             lane.cursor = max(lane.cursor, flight.events_to)
@@ -242,9 +251,7 @@ class Outboxes:
         if refused:
             log.info("outbox.events_refused", peer_tag=tag(lane.server), count=refused)
 
-    async def _failed(self, lane: Lane, error: Exception) -> None:
-        if not isinstance(error, RelayError):
-            raise error
+    async def _failed(self, lane: Lane, error: RelayError) -> None:
         lane.attempted.set()
         lane.forget_typing()
         lane.failures += 1
@@ -252,11 +259,11 @@ class Outboxes:
         if lane.failing_since_ms is None:
             lane.failing_since_ms = now_ms
             await self._note(queue.failed, lane.server, lane.cursor, now_ms)
-        if isinstance(error, PeerRefusedError) and error.status in _HOPELESS:
-            lane.refusals += 1
+        lane.refusals += _is_hopeless(error)
         if lane.refusals >= _REFUSALS_BEFORE_SKIP and lane.flight is not None:
             log.warning("outbox.transaction_skipped", peer_tag=tag(lane.server), code=error.code)
-            lane.cursor, lane.landed, lane.flight, lane.refusals = lane.flight.events_to, lane.flight, None, 0
+            lane.cursor = max(lane.cursor, lane.flight.events_to)
+            lane.landed, lane.flight, lane.refusals = lane.flight, None, 0
         delay_s = next_delay_s(lane.failures, self._config, jitter=self._jitter(), asked_s=error.retry_after_s)
         log.info("outbox.deferred", peer_tag=tag(lane.server), code=error.code, failures=lane.failures, delay_s=delay_s)
         await self._wait(lane, delay_s)
@@ -331,6 +338,13 @@ def _look(index: Index, after: int, quota_bytes: int) -> _Look:
         count=len(page),
         over_quota=queue.is_over_quota(index, quota_bytes),
     )
+
+
+def _is_hopeless(error: RelayError) -> bool:
+    """Return whether the very same transaction will hardly ever get through."""
+    if isinstance(error, PeerRefusedError):
+        return error.status in _HOPELESS
+    return isinstance(error, InvalidInputError) or error.fault is Fault.BUG
 
 
 def _results(reply: Json) -> list[Json]:

@@ -17,6 +17,7 @@ from relay.base.limits import (
     MAX_TRANSACTION_EDUS,
     MAX_TRANSACTION_PDUS,
 )
+from relay.core.matrix import canonical_json
 from relay.delivery import outbox_tables as tables
 from relay.rooms.matrix import departures
 from relay.store.ledger import Change, Index
@@ -219,10 +220,13 @@ def enqueue(change: Change, server: ServerName, kind: str, content: Json, *, rep
     """Let an EDU wait for `server`; it leaves once this change is durable.
 
     `replaces` says whose update this is; `take_replaced` finds it by that.
+
+    Raises:
+        NotCanonicalError: the content could not be signed: refused now, as later it would block the outbox.
     """
     number = change.intern(server)
     subject = 0 if replaces is None else change.intern(replaces)
-    stored = orjson.dumps(content)
+    stored = canonical_json.encode(content)
     place = change.value(
         "SELECT coalesce(max(place) + 1, 0) FROM outbox_edu WHERE server = ? AND position = ?", number, change.position
     )

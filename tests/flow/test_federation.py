@@ -318,3 +318,31 @@ async def test_an_empty_file_is_a_file() -> None:
         media_id = await upload(ada, await ada.add_user("alice"))
         found = await bob.media.find(ada.name, media_id)
         assert found.file.size_bytes == 0
+
+
+async def test_a_power_cut_while_things_are_under_way_loses_and_doubles_nothing() -> None:
+    files = MemoryFiles()
+    said: list[str] = []
+    async with new_town() as town, town.box("bob.example") as bob:
+        async with town.box("ada.example", files=files) as ada:
+            room, (alice, bert) = await share_room(ada, bob)
+        for cut in range(6):
+            async with town.box("ada.example", files=files, greet=True) as ada:
+                for number in range(4):
+                    said.append(f"{cut}.{number}")
+                    await ada.say(room, alice, said[-1])
+                    messages = {bert: {DeviceId("D1"): {"n": said[-1]}}}
+                    await ada.ledger.run(to_device.route, alice, "m.x", messages, message_id=said[-1])
+                for _ in range(cut * 5):
+                    await trio.lowlevel.checkpoint()
+                # What is on flash in this instant is all that is left.
+                left = files.copy()
+            files.unregister()
+            files = left
+        async with town.box("ada.example", files=files, greet=True) as ada:
+            await bob.wait_for(room, said[-1])
+            while len(await bob.inbox_of(bert)) < len(said):
+                await trio.sleep(0.01)
+        assert await bob.bodies(room) == said
+        assert [message["content"]["n"] for message in await bob.inbox_of(bert)] == said
+    files.unregister()

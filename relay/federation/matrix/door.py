@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
@@ -15,7 +16,7 @@ from nacl.signing import VerifyKey
 
 from relay.base.clock import Clock
 from relay.base.config import RateConfig
-from relay.base.errors import InvalidInputError, NotJsonError, RelayError, UnauthenticatedError
+from relay.base.errors import InvalidInputError, NotJsonError, RateLimitedError, RelayError, UnauthenticatedError
 from relay.base.ids import KeyId, ServerName
 from relay.base.limits import (
     FAILED_AUTHENTICATION_BURST,
@@ -147,11 +148,11 @@ class _Gate:
         return guarded
 
     async def _authenticate(self, request: Request) -> Asking:
-        self._failures.check(request.address)
         try:
             asking = await self._check(request)
         except UnauthenticatedError as error:
-            self._failures.take(request.address)
+            with suppress(RateLimitedError):
+                self._failures.take(request.address)
             raise ServerUnauthenticatedError(str(error)) from None
         self._origins.take(asking.origin)
         self._parts.peer_seen(asking.origin)
@@ -163,7 +164,7 @@ class _Gate:
         content = _content(body)
         signed = Signed(request.method, request.target, _exact(body, content))
         key_ids = [claim.key_id for claim in claims]
-        keys = await self._keys_of(claims[0].origin, key_ids)
+        keys = await self._keys_of(claims[0].origin, key_ids, request.address)
         refusal: UnauthenticatedError | None = None
         for claim in claims:
             try:
@@ -176,12 +177,17 @@ class _Gate:
                 return Asking(claim.origin, request, content)
         raise refusal or UnauthenticatedError("the request is not signed")
 
-    async def _keys_of(self, origin: ServerName, key_ids: Sequence[KeyId]) -> Mapping[KeyId, VerifyKey]:
-        """Return the origin's keys, remembered for `KEY_MEMORY_S`: a busy peer must not cost a look-up each request."""
+    async def _keys_of(self, origin: ServerName, key_ids: Sequence[KeyId], address: str) -> Mapping[KeyId, VerifyKey]:
+        """Return the origin's keys, remembered for `KEY_MEMORY_S`: a busy peer must not cost a look-up each request.
+
+        An address that sent too many forged requests is not looked up for; peers whose keys are remembered pass even
+        from there, as behind a proxy every address may be the same.
+        """
         known = self._keys.get(origin)
         now_s = trio.current_time()
         if known is not None and now_s < known[0] and all(key_id in known[1] for key_id in key_ids):
             return known[1]
+        self._failures.check(address)
         keys = await self._parts.server_keys.keys_for(origin, key_ids, self._parts.clock.wall_ms())
         if len(self._keys) >= MAX_RATE_BUCKETS:
             self._keys.clear()

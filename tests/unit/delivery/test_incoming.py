@@ -7,7 +7,13 @@ import trio
 
 from relay.base.errors import InvalidInputError
 from relay.base.ids import RoomId, ServerName, UserId
-from relay.base.limits import MAX_CHANGE_TO_DEVICE, MAX_TRANSACTION_EDUS, MAX_TRANSACTION_PDUS, TRANSACTION_MEMORY_S
+from relay.base.limits import (
+    MAX_CHANGE_TO_DEVICE,
+    MAX_EVENT_BYTES,
+    MAX_TRANSACTION_EDUS,
+    MAX_TRANSACTION_PDUS,
+    TRANSACTION_MEMORY_S,
+)
 from relay.delivery.incoming import Incoming
 from relay.household import device_lists
 from relay.rooms.matrix import departures, receipts
@@ -127,6 +133,15 @@ async def test_a_transaction_holds_so_much_and_not_more() -> None:
             await ada.incoming.receive(bob.name, "t2", [], [*full, to_device(0)])
         with pytest.raises(InvalidInputError, match="at most 50 pdus"):
             await ada.incoming.receive(bob.name, "t2", [{}] * (MAX_TRANSACTION_PDUS + 1), [])
+
+
+async def test_a_message_too_large_for_an_inbox_does_not_spoil_the_transaction() -> None:
+    async with two_boxes() as (ada, bob):
+        _, alice, _ = await shared_room(ada, bob)
+        huge = to_device(1)
+        huge["content"]["messages"]["@alice:ada.example"]["D1"] = {"blob": "x" * (MAX_EVENT_BYTES + 1)}
+        assert await ada.incoming.receive(bob.name, "t1", [], [huge, to_device(2)]) == {"pdus": {}}
+        assert [message["content"]["n"] for message in await ada.inbox_of(alice)] == [2]
 
 
 async def test_an_update_of_devices_reaches_those_who_share_a_room() -> None:

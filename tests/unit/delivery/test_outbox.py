@@ -8,6 +8,7 @@ from trio.testing import MockClock
 
 from relay.base.config import DeliveryConfig
 from relay.base.ids import ServerName, UserId
+from relay.core.matrix.canonical_json import NotCanonicalError
 from relay.delivery import outbox, outbox_queue, outbox_tables
 from relay.delivery.outbox import Outboxes
 from relay.store.ledger import Change, Ledger, open_ledger
@@ -233,6 +234,28 @@ async def test_a_transaction_a_peer_never_takes_blocks_the_way_for_a_while_only(
         await post(ledger, [2], OMA)
         await trio.sleep(3600)
         assert oma.events == [2]
+
+
+async def test_a_fault_in_one_lane_is_the_fault_of_no_other(autojump_clock: MockClock) -> None:
+    def trip(pdus: list[Any], _edus: list[Any]) -> int | None:
+        if any(pdu["n"] == 1 for pdu in pdus):
+            raise ZeroDivisionError
+        return None
+
+    oma, opa = SleepingPeer(refuse=trip), SleepingPeer()
+    async with open_house() as ledger, running(ledger, FakeOutlet(oma=oma, opa=opa)):
+        await post(ledger, [1], OMA, OPA)
+        await trio.sleep(1)
+        await post(ledger, [2], OMA, OPA)
+        await trio.sleep(3600)
+        assert (oma.events, opa.events) == ([2], [1, 2])
+
+
+async def test_what_cannot_be_signed_is_refused_before_it_waits(autojump_clock: MockClock) -> None:
+    async with open_house() as ledger:
+        with pytest.raises(NotCanonicalError):
+            await queue_edu(ledger, {"number": 1.5})
+        assert await ledger.read(outbox_queue.with_rows_waiting) == []
 
 
 async def test_the_quota_drops_and_counts_the_oldest(autojump_clock: MockClock) -> None:

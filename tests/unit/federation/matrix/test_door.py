@@ -134,7 +134,7 @@ async def test_a_server_that_asks_too_often_is_told_when_to_come_back() -> None:
 
 async def test_forged_requests_use_up_their_address_and_nobody_elses_rate() -> None:
     async with stranger_at_the_door(RateConfig(federation_per_s=0.5, federation_burst=1)) as oma:
-        other = generate(b"x" * 32, "a1")
+        other = generate(b"x" * 32, "unknown")
         replies = [
             (await oma.ask("PUT", f"{V1}/send/1", {"pdus": []}, key=other)).status
             for _ in range(FAILED_AUTHENTICATION_BURST + 20)
@@ -142,6 +142,14 @@ async def test_forged_requests_use_up_their_address_and_nobody_elses_rate() -> N
         assert replies[0] == 401
         assert replies[-1] == 429
         assert (await oma.ask("PUT", f"{V1}/send/1", {"pdus": []}, address="192.0.2.9")).status == 200
+
+
+async def test_a_peer_whose_key_is_known_gets_through_beside_forgers() -> None:
+    async with stranger_at_the_door() as oma:
+        assert (await oma.ask("PUT", f"{V1}/send/1", {"pdus": []})).status == 200
+        for _ in range(FAILED_AUTHENTICATION_BURST + 20):
+            await oma.ask("PUT", f"{V1}/send/1", {"pdus": []}, key=generate(b"x" * 32, "unknown"))
+        assert (await oma.ask("PUT", f"{V1}/send/2", {"pdus": []})).status == 200
 
 
 @pytest.mark.parametrize(
