@@ -112,6 +112,7 @@ class InteractiveAuth:
             raise InvalidInputError("the password is missing or not a text")
         self._limits.spend(address, user)
         stored = await self._ledger.read(accounts.password_hash_of, user)
+        await self._ledger.relieve()
         if not await accounts.verify_password(stored, password):
             raise ForbiddenError("wrong password")
         self._limits.forgive(address, user)

@@ -116,6 +116,7 @@ class _Logins:
         tokens = wanted_tokens(body, now_ms)
         self._limits.spend(request.address, user)
         stored = await self._ledger.read(accounts.password_hash_of, user)
+        await self._ledger.relieve()
         if not await accounts.verify_password(stored, password):
             raise ForbiddenError("wrong user name or password")
         self._limits.forgive(request.address, user)

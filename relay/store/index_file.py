@@ -4,6 +4,8 @@ Nothing of the transaction reaches the file before `commit` (`cache_spill` is of
 on flash before `copy_back` says so: until then the journal keeps the same changes.
 """
 
+import contextlib
+import ctypes
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,12 @@ class IndexFile:
     def cache_bytes(self) -> int:
         """Return the memory that pages take."""
         return self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0]
+
+    def shrink(self) -> None:
+        """Give the memory of clean pages back to the system, not only to this process."""
+        self._connection.execute("PRAGMA shrink_memory")
+        with contextlib.suppress(AttributeError):  # a C library without it keeps what it has
+            ctypes.CDLL(None).malloc_trim(0)
 
     def close(self) -> None:
         """Close the connections; what was not committed is gone."""

@@ -17,6 +17,7 @@ import trio
 
 from relay.base.config import StoreConfig
 from relay.base.errors import DamagedError, RelayError, StorageError
+from relay.base.limits import MIB
 from relay.base.log import get_logger
 from relay.store.checkpoint import Checkpointer
 from relay.store.committer import Committer
@@ -36,6 +37,7 @@ from relay.store.workers import ThreadWorkers, Workers
 __all__ = ["Change", "Index", "Ledger", "LedgerStatus", "Watch", "open_ledger"]
 
 _STOP_DEADLINE_S = 8.0
+_RELIEF_BYTES = 2 * MIB
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -83,6 +85,7 @@ class Ledger:
         position: int,
     ) -> None:
         self._journal = journal
+        self._index = index
         self._nursery = nursery
         self._wakeups = Wakeups()
         self._tasks = trio.CancelScope(shield=True)
@@ -167,6 +170,12 @@ class Ledger:
             # The queue looks after the index before it runs a step.
             await self.read(lambda _index: None)
         await self._checkpointer.wait_copied()
+
+    async def relieve(self) -> None:
+        """Give memory back before something else needs much of it for a moment, such as the check of a password."""
+        if self.healthy and self._checkpointer.cache_bytes > _RELIEF_BYTES:
+            await self.checkpoint()
+            await self.read(lambda _index: self._index.shrink())
 
     def watch(self, *topics: Hashable) -> Watch:
         """Return a watch on `topics`: open it with `with`, read, then wait."""

@@ -1,5 +1,7 @@
 """Clients for measuring: one blocking connection, and many kept busy by one loop with as little cost as possible."""
 
+import base64
+import hashlib
 import json
 import selectors
 import socket
@@ -105,8 +107,9 @@ def send_path(room: str, transaction: str) -> str:
 
 
 def message(size_bytes: int, number: int) -> dict[str, str]:
-    """Return a message whose body has `size_bytes` bytes and is like no other."""
-    return {"msgtype": "m.text", "body": f"{number} ".ljust(size_bytes, "x")[:size_bytes]}
+    """Return message `number`: a body of `size_bytes` bytes that compresses as badly as an encrypted one."""
+    noise = base64.b64encode(hashlib.shake_256(str(number).encode()).digest(size_bytes)).decode()
+    return {"msgtype": "m.text", "body": f"{number} {noise}"[:size_bytes]}
 
 
 def send_many(connections: list[Connection], render: Callable[[Connection, int], bytes], count: int) -> list[float]:
