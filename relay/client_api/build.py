@@ -127,7 +127,7 @@ def _add_rooms(door: Door, parts: ClientParts) -> None:
     room_state.register(door, room_state.RoomState(ledger))
     history.register(door, history.History(ledger, parts.backfiller, clock))
     relations.register(door, relations.Relations(ledger, clock))
-    room_directory.register(door, room_directory.RoomDirectory(ledger, parts.joining, server))
+    room_directory.register(door, room_directory.RoomDirectory(ledger, parts.joining, server, parts.authenticate))
     read_receipts.register(door, read_receipts.ReadReceipts(ledger, parts.outboxes, parts.typing, clock))
     send_to_device.register(door, send_to_device.SendToDevice(ledger, clock))
     media.register(door, media.MediaDoor(parts.media, server))

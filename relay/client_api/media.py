@@ -76,8 +76,7 @@ class MediaDoor:
         return {"content_uri": f"mxc://{self._server}/{media_id}", "unused_expires_at": unused_expires_at}
 
     async def _upload(self, session: Session, request: Request, media_id: MediaId | None) -> MediaId:
-        said = request.headers.get("Content-Type") or DEFAULT_TYPE
-        content_type = said if _TYPE.fullmatch(said) else DEFAULT_TYPE
+        content_type = _safe_type(request.headers.get("Content-Type"))
         filename = request.argument("filename") or None
         return await self._media.upload(session.user, request.stream(), content_type, filename, media_id)
 
@@ -112,9 +111,11 @@ class MediaDoor:
 
     def _serve(self, request: Request, stored: StoredMedia, filename: str | None) -> Response:
         size_bytes = stored.file.size_bytes
+        # Other servers' words about their files are anybody's.
+        content_type = _safe_type(stored.content_type)
         headers = [
-            ("Content-Type", stored.content_type),
-            ("Content-Disposition", _disposition(stored.content_type, filename)),
+            ("Content-Type", content_type),
+            ("Content-Disposition", _disposition(content_type, filename)),
             *_SAFETY,
         ]
         try:
@@ -152,6 +153,10 @@ def _place(request: Request) -> tuple[ServerName, MediaId]:
     if not _MEDIA_ID.fullmatch(media_id):
         raise NotFoundError("this is not a media id")
     return server, MediaId(media_id)
+
+
+def _safe_type(said: str | None) -> str:
+    return said if said and _TYPE.fullmatch(said) else DEFAULT_TYPE
 
 
 def _bare(content_type: str) -> str:

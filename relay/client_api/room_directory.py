@@ -8,7 +8,7 @@ from typing import Any
 from relay.base.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from relay.base.ids import RoomAlias, RoomId, ServerName, UserId, parse_room_alias, parse_room_id, server_of
 from relay.base.limits import MAX_DIRECTORY_ROOMS
-from relay.client_api.door import Door, Reply, json_object
+from relay.client_api.door import Authenticate, Door, Reply, access_token, json_object
 from relay.client_api.fields import optional_int, optional_object, optional_text, required_text, room_of
 from relay.client_api.room_access import is_world_readable, reading, require_joined
 from relay.core.matrix.power_levels import CREATE_KEY, POWER_LEVELS_KEY, PowerLevels
@@ -30,15 +30,18 @@ class AliasInUseError(ConflictError):
 class RoomDirectory:
     """The endpoints."""
 
-    def __init__(self, ledger: Ledger, joining: Joining, server: ServerName) -> None:
+    def __init__(self, ledger: Ledger, joining: Joining, server: ServerName, authenticate: Authenticate) -> None:
         self._ledger = ledger
+        self._authenticate = authenticate
         self._joining = joining
         self._server = server
 
     async def resolve(self, request: Request) -> Reply:
-        """`GET /directory/room/{roomAlias}`; an alias of another server is asked there."""
+        """`GET /directory/room/{roomAlias}`; an alias of another server is asked there, for people of this box only."""
         alias = _alias_of(request)
         if server_of(alias) != self._server:
+            # Strangers could make the box call any server they name.
+            await self._authenticate(access_token(request))
             room, servers = await self._joining.resolve_alias(alias)
             return {"room_id": room, "servers": list(servers)}
         return await self._ledger.read(_resolve, alias, self._server)

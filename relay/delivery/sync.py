@@ -12,7 +12,7 @@ import trio
 
 from relay.base.clock import Clock
 from relay.base.ids import RoomId, UserId
-from relay.base.limits import MAX_SYNC_TIMEOUT_S, MAX_SYNC_TO_DEVICE, ROOMS_PER_SYNC_STEP
+from relay.base.limits import EVENTS_PER_SYNC_STEP, MAX_SYNC_TIMEOUT_S, MAX_SYNC_TO_DEVICE, ROOMS_PER_SYNC_STEP
 from relay.delivery.sync_filter import SyncFilter
 from relay.delivery.sync_people import device_list_changes
 from relay.delivery.sync_rooms import RoomSections
@@ -178,7 +178,9 @@ class Sync:
         return waiting[-1][0] if len(waiting) >= MAX_SYNC_TO_DEVICE else view.up_to
 
     def _go_on(self, index: Index, work: _Work) -> None:
-        now, work.todo = work.todo[:ROOMS_PER_SYNC_STEP], work.todo[ROOMS_PER_SYNC_STEP:]
+        # Long timelines take their time: a step of the ledger has to stay short.
+        many = max(1, min(ROOMS_PER_SYNC_STEP, EVENTS_PER_SYNC_STEP // max(work.view.filters.timeline.limit, 1)))
+        now, work.todo = work.todo[:many], work.todo[many:]
         for visit in now:
             self._visit(index, work, visit)
 

@@ -5,6 +5,7 @@ from urllib.parse import quote
 import pytest
 
 from relay.client_api import room_directory
+from relay.transport.message import Request
 from tests.fakes.family import at, open_family, two
 
 
@@ -50,3 +51,15 @@ async def test_the_directory_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None
         assert len((await ann.get("/publicRooms"))["chunk"]) == 2
         assert len((await ann.get("/publicRooms?limit=1"))["chunk"]) == 1
         assert (await ann.get("/publicRooms?server=far.test"))["chunk"] == []
+
+
+async def test_only_people_of_the_box_make_it_ask_other_servers() -> None:
+    async with open_family() as family:
+        ann = await family.app("ann")
+        await ann.create_room(room_alias_name="here")
+        near, far = (f"/directory/room/{quote(alias)}" for alias in ("#here:box.test", "#there:far.test"))
+        stranger = await family.door.answer(Request("GET", f"/_matrix/client/v3{near}"))
+        assert stranger.status == 200
+        stranger = await family.door.answer(Request("GET", f"/_matrix/client/v3{far}"))
+        assert (stranger.status, stranger.parsed()["errcode"]) == (401, "M_MISSING_TOKEN")
+        assert (await ann.refused("GET", far))[0] == 502
