@@ -16,6 +16,9 @@ from relay.rooms.matrix.hosting import open_room
 from relay.rooms.matrix.stored_event import Flags, StoredEvent
 from relay.store.ledger import Index, Ledger
 
+# A walk meets what it does not return: rejected events, those the asker has.
+_MOST_VISITED = 1_000
+
 
 class Answering:
     """Reads for servers that are in the room and not shut out of it."""
@@ -128,7 +131,7 @@ class Answering:
         found: dict[EventId, StoredEvent] = {}
         seen, queue = set(earliest), list(start)
         first = set(start)
-        while queue and len(found) < most:
+        while queue and len(found) < most and len(seen) < _MOST_VISITED:
             event_id = queue.pop(0)
             if event_id in seen:
                 continue
@@ -136,7 +139,9 @@ class Answering:
             stored = graph.event(index, event_id)
             if stored is None or stored.room_id != room or Flags.OUTLIER in stored.flags:
                 continue
-            if (include or event_id not in first) and stored.event.depth >= min_depth and not stored.rejected:
+            if stored.event.depth < min_depth:
+                continue
+            if (include or event_id not in first) and not stored.rejected:
                 found[event_id] = stored
             queue += stored.event.prev_events
         ordered = sorted(found.values(), key=lambda one: (-one.event.depth, one.event_id))
