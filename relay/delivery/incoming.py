@@ -13,9 +13,10 @@ import trio
 
 from relay.base.clock import Clock
 from relay.base.errors import ForbiddenError, InvalidInputError, TooLargeError
-from relay.base.ids import RoomId, ServerName, UserId
+from relay.base.ids import RoomId, ServerName, UserId, server_of
 from relay.base.limits import (
     MAX_CHANGE_TO_DEVICE,
+    MAX_STRANGER_TO_DEVICE,
     MAX_TRANSACTION_EDUS,
     MAX_TRANSACTION_PDUS,
     TRANSACTION_MEMORY_S,
@@ -91,6 +92,10 @@ class Incoming:
         messages = [action for action in actions if isinstance(action, edus.ToDevice)]
         others = [action for action in actions if not isinstance(action, edus.ToDevice | edus.Typing)]
         # Keys before the messages they open. A change is bounded; what a cut leaves done is done again and recognised.
+        if len(messages) > MAX_CHANGE_TO_DEVICE and not await self._ledger.read(
+            members.shares_room_with_server, origin
+        ):
+            messages = messages[:MAX_STRANGER_TO_DEVICE]
         while len(messages) > MAX_CHANGE_TO_DEVICE:
             await self._ledger.run(_deliver, messages[:MAX_CHANGE_TO_DEVICE])
             messages = messages[MAX_CHANGE_TO_DEVICE:]
@@ -99,12 +104,13 @@ class Incoming:
             again = _recall(change, origin, digest)
             if again is not None:
                 return again
-            _deliver(change, messages)
+            known = members.shares_room_with_server(change, origin)
+            _deliver(change, messages if known else messages[:MAX_STRANGER_TO_DEVICE])
             results = self._receiver.accept(change, origin, checked) if checked else {}
             for action in others:
                 # One that turns out malformed only here is left out like the others; it must not spoil the rest.
                 with suppress(InvalidInputError, TooLargeError):
-                    _apply(change, origin, action)
+                    _apply(change, origin, self._server, action)
             reply: Json = {"pdus": results}
             self._remember(change, origin, digest, reply, now_ms)
             return reply
@@ -159,14 +165,19 @@ def _deliver(change: Change, messages: Sequence[edus.ToDevice]) -> None:
             )
 
 
-def _apply(change: Change, origin: ServerName, action: edus.Action) -> None:
+def _apply(change: Change, origin: ServerName, own: ServerName, action: edus.Action) -> None:
     match action:
         case edus.DeviceListUpdate(user, content):
-            remote_devices.apply_update(change, origin, content)
-            _wake_sharing(change, user)
+            # Of people nobody here shares a room with nothing is kept: a stranger could name any number of them.
+            sharing = _sharing(change, user, own)
+            if sharing:
+                remote_devices.apply_update(change, origin, content)
+                change.wake(*(("user", other) for other in sharing))
         case edus.SigningKeyUpdate(user, content):
-            remote_devices.apply_signing_key_update(change, origin, content)
-            _wake_sharing(change, user)
+            sharing = _sharing(change, user, own)
+            if sharing:
+                remote_devices.apply_signing_key_update(change, origin, content)
+                change.wake(*(("user", other) for other in sharing))
         case edus.Receipt(room, user, event_id, thread_id, ts_ms):
             if _may_speak(change, origin, room, user):
                 receipts.set_receipt(change, room, user, "m.read", event_id, thread_id, ts_ms)
@@ -174,9 +185,9 @@ def _apply(change: Change, origin: ServerName, action: edus.Action) -> None:
             pass
 
 
-def _wake_sharing(change: Change, user: UserId) -> None:
-    for other in sorted(members.users_sharing_room(change, user)):
-        change.wake(("user", other))
+def _sharing(index: Index, user: UserId, own: ServerName) -> list[UserId]:
+    """Return the people here who share a room with `user`."""
+    return sorted(other for other in members.users_sharing_room(index, user) if server_of(other) == own)
 
 
 def _may_speak(index: Index, origin: ServerName, room: RoomId, user: UserId) -> bool:

@@ -24,6 +24,8 @@ from relay.base.limits import (
     KEY_MEMORY_S,
     MAX_JSON_BODY_BYTES,
     MAX_RATE_BUCKETS,
+    STRANGER_BURST,
+    STRANGER_PER_S,
 )
 from relay.core.matrix import canonical_json
 from relay.core.matrix.replies import matrix_reply
@@ -36,6 +38,7 @@ from relay.federation.matrix.authentication import Signed, check, choose
 from relay.federation.matrix.files import Files
 from relay.federation.matrix.keys import OwnKeys
 from relay.federation.matrix.origin_rate import OriginRate
+from relay.rooms.matrix import members
 from relay.rooms.matrix.answering import Answering
 from relay.rooms.matrix.hosting import Hosting
 from relay.rooms.matrix.server_keys import ServerKeys
@@ -132,6 +135,7 @@ class _Gate:
         self._parts = parts
         rates = parts.rates
         self._origins = OriginRate(per_s=rates.federation_per_s, burst=rates.federation_burst, clock=parts.clock)
+        self._strangers = OriginRate(per_s=STRANGER_PER_S, burst=STRANGER_BURST, clock=parts.clock)
         # Before a signature is checked its origin is a claim: a stranger must not use up somebody else's rate.
         self._failures = OriginRate(
             per_s=FAILED_AUTHENTICATION_PER_S, burst=FAILED_AUTHENTICATION_BURST, clock=parts.clock
@@ -154,9 +158,22 @@ class _Gate:
             with suppress(RateLimitedError):
                 self._failures.take(request.address)
             raise ServerUnauthenticatedError(str(error)) from None
-        self._origins.take(asking.origin)
+        await self._take(asking.origin)
         self._parts.peer_seen(asking.origin)
         return asking
+
+    async def _take(self, origin: ServerName) -> None:
+        """Count a request; servers that share no room with us have few to make.
+
+        Raises:
+            RateLimitedError: too many; `retry_after_s` says when the next is welcome.
+        """
+        self._origins.take(origin)
+        try:
+            self._strangers.take(origin)
+        except RateLimitedError:
+            if not await self._parts.ledger.read(members.shares_room_with_server, origin):
+                raise
 
     async def _check(self, request: Request) -> Asking:
         claims = choose(request.headers.all("authorization"), self._parts.server)

@@ -138,6 +138,11 @@ def server_joined(index: Index, room: RoomId, server: ServerName) -> bool:
     return index.row("SELECT 1 FROM room_servers WHERE room = ? AND server = ?", room_number, server_number) is not None
 
 
+def shares_room_with_server(index: Index, server: ServerName) -> bool:
+    """Return whether the server has a joined user in any room of this box."""
+    return index.row("SELECT 1 FROM room_servers WHERE server = ? LIMIT 1", index.find(server)) is not None
+
+
 def joined_rooms(index: Index, user: UserId) -> list[RoomId]:
     """Return the rooms the user is joined to."""
     number = index.find(user)

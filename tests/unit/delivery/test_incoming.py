@@ -10,6 +10,7 @@ from relay.base.ids import RoomId, ServerName, UserId
 from relay.base.limits import (
     MAX_CHANGE_TO_DEVICE,
     MAX_EVENT_BYTES,
+    MAX_STRANGER_TO_DEVICE,
     MAX_TRANSACTION_EDUS,
     MAX_TRANSACTION_PDUS,
     TRANSACTION_MEMORY_S,
@@ -158,6 +159,28 @@ async def test_an_update_of_devices_reaches_those_who_share_a_room() -> None:
             with trio.fail_after(1):
                 assert await watch.wait() == {("user", alice)}
         assert bert in await ada.ledger.read(device_lists.changed_since, before, ada.ledger.position)
+
+
+async def test_nothing_is_kept_of_people_nobody_here_shares_a_room_with() -> None:
+    async with two_boxes() as (ada, bob):
+        await shared_room(ada, bob)
+        before = await ada.ledger.read(lambda index: index.value("SELECT count(*) FROM names"))
+        units = []
+        for number in range(40):
+            user = f"@nobody{number}:bob.example"
+            content = {"user_id": user, "device_id": "B1", "stream_id": number}
+            units.append({"edu_type": "m.device_list_update", "content": content})
+            units.append({"edu_type": "m.signing_key_update", "content": {"user_id": user}})
+        await ada.incoming.receive(bob.name, "t1", [], units)
+        assert await ada.ledger.read(lambda index: index.value("SELECT count(*) FROM names")) == before
+
+
+async def test_a_stranger_may_leave_a_few_messages_at_a_time() -> None:
+    async with two_boxes() as (ada, bob):
+        alice = await ada.add_user("alice")
+        full = [to_device(n) for n in range(MAX_TRANSACTION_EDUS)]
+        await ada.incoming.receive(bob.name, "t1", [], full)
+        assert len(await ada.inbox_of(alice)) == MAX_STRANGER_TO_DEVICE
 
 
 async def test_old_transactions_are_forgotten() -> None:

@@ -7,7 +7,7 @@ import trio
 
 from relay.base.config import RateConfig
 from relay.base.ids import ServerName
-from relay.base.limits import FAILED_AUTHENTICATION_BURST, MAX_JSON_BODY_BYTES
+from relay.base.limits import FAILED_AUTHENTICATION_BURST, MAX_JSON_BODY_BYTES, STRANGER_BURST
 from relay.core.matrix.signing import SigningKey, generate
 from relay.federation.matrix.authentication import Signed, sign
 from relay.federation.matrix.keys import OwnKeys
@@ -132,6 +132,15 @@ async def test_a_server_that_asks_too_often_is_told_when_to_come_back() -> None:
         assert ("Retry-After", "2") in refused.headers
 
 
+async def test_a_server_that_shares_no_room_has_few_requests() -> None:
+    async with stranger_at_the_door() as oma:
+        replies = [
+            (await oma.ask("PUT", f"{V1}/send/{number}", {"pdus": []})).status for number in range(STRANGER_BURST + 30)
+        ]
+        assert replies[0] == 200
+        assert replies[-1] == 429
+
+
 async def test_forged_requests_use_up_their_address_and_nobody_elses_rate() -> None:
     async with stranger_at_the_door(RateConfig(federation_per_s=0.5, federation_burst=1)) as oma:
         other = generate(b"x" * 32, "unknown")
@@ -153,7 +162,15 @@ async def test_a_peer_whose_key_is_known_gets_through_beside_forgers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "status"), [(b"{", 400), (b"null", 400), (b"\xff", 400), (b"x" * (MAX_JSON_BODY_BYTES + 1), 413)]
+    ("raw", "status"),
+    [
+        (b'{"pdus":[' + b"9" * 5000 + b"]}", 400),
+        (b'{"pdus":[' + b"9" * 300 + b"]}", 401),
+        (b"{", 400),
+        (b"null", 400),
+        (b"\xff", 400),
+        (b"x" * (MAX_JSON_BODY_BYTES + 1), 413),
+    ],
 )
 async def test_a_body_that_is_not_json_or_too_long_is_refused(raw: bytes, status: int) -> None:
     async with stranger_at_the_door() as oma:
