@@ -1,6 +1,7 @@
 """The house rules that no linter knows: sizes, forbidden names, and a test file for every source file."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,17 @@ def test_names_say_what_a_file_holds() -> None:
 def test_the_median_file_is_short() -> None:
     lengths = sorted(len(path.read_text("utf-8").splitlines()) for path in SOURCES)
     assert lengths[len(lengths) // 2] <= 150
+
+
+def test_the_map_in_the_readme_shows_every_room() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    rooms = [path.name for path in (ROOT / "relay").iterdir() if (path / "__init__.py").exists()]
+    assert [room for room in rooms if f"{room}/" not in readme and f"{room}.py" not in readme] == []
+
+
+def test_the_readme_gives_a_reason_for_every_added_library() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        named = tomllib.load(file)["project"]["dependencies"]
+    readme = (ROOT / "README.md").read_text("utf-8")
+    given = readme.split("Given with the project: ")[1].split(".")[0].split(", ")
+    assert [name for name in named if name not in given and f"| {name} |" not in readme] == []
