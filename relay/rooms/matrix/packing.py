@@ -15,6 +15,8 @@ from relay.base.ids import EventId, RoomId
 from relay.core.matrix.events import Event, stored_event
 from relay.core.matrix.room_versions import room_version
 
+# Large events would make a cache of a few hundred larger than the box's memory.
+_MOST_CACHED_BYTES = 2048
 _WITH_ROOM_ID, _WITHOUT_ROOM_ID = b"\x01", b"\x02"
 # What stands here is part of the format: it never changes. Another dictionary gets another first byte.
 _DICTIONARY = (
@@ -68,7 +70,14 @@ def unpack_json(packed: bytes) -> Any:  # noqa: ANN401 - JSON
         raise DamagedError("a stored event does not unpack") from None
 
 
-@functools.lru_cache(maxsize=256)
 def read_event(packed: bytes, event_id: EventId, room: RoomId, version: str, *, rejected: bool = False) -> Event:
     """Return the packed event. Cached by the very bytes: a redaction or a rolled back change cannot make it stale."""
+    read = _read if len(packed) > _MOST_CACHED_BYTES else _read_cached
+    return read(packed, event_id, room, version, rejected)
+
+
+def _read(packed: bytes, event_id: EventId, room: RoomId, version: str, rejected: bool) -> Event:  # noqa: FBT001
     return stored_event(unpack(packed, room), room_version(version), event_id, rejected=rejected)
+
+
+_read_cached = functools.lru_cache(maxsize=256)(_read)

@@ -1,10 +1,12 @@
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.base.errors import DamagedError
-from relay.base.ids import RoomId
-from relay.rooms.matrix.packing import pack, pack_json, unpack, unpack_json
+from relay.base.ids import EventId, RoomId
+from relay.rooms.matrix.packing import pack, pack_json, read_event, unpack, unpack_json
 
 ROOM = RoomId("!r:a.example")
 JSON = st.recursive(
@@ -51,3 +53,23 @@ def test_a_message_takes_little_more_than_its_hashes() -> None:
 def test_garbage_is_damaged() -> None:
     with pytest.raises(DamagedError):
         unpack_json(b"\xff\xff\xff")
+
+
+def test_small_events_are_read_once_and_large_ones_are_not_kept() -> None:
+    raw = {
+        "auth_events": [],
+        "content": {"body": "x"},
+        "depth": 1,
+        "origin_server_ts": 1,
+        "prev_events": [],
+        "room_id": ROOM,
+        "sender": "@anna:a.example",
+        "type": "m.room.message",
+    }
+    noise = "".join(hashlib.sha256(bytes([number])).hexdigest() for number in range(100))
+    for content, kept in (({"body": "x"}, True), ({"body": noise}, False)):
+        packed = pack({**raw, "content": content})
+        one, other = (read_event(packed, EventId("$x"), ROOM, "11") for _ in range(2))
+        assert one.content == content
+        assert (one is other) is kept
+        assert read_event(packed, EventId("$x"), ROOM, "11", rejected=True).rejected
