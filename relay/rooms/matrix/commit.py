@@ -57,7 +57,7 @@ def commit(change: Change, room: RoomRow, decision: Decision, here: ServerName) 
     if Flags.REJECTED not in decision.flags:
         redactions.settle(change, number, event)
     if decision.depart:
-        depart(change, room.number, number, event)
+        depart(change, room.number, number, event, here)
     return number
 
 
@@ -124,11 +124,15 @@ def advance(
     change.wake(("room", room.room_id))
 
 
-def depart(change: Change, room: int, number: int, event: Event) -> None:
-    """Note that other servers must get the event from here."""
+def depart(change: Change, room: int, number: int, event: Event, here: ServerName) -> None:
+    """Note that other servers must get the event from here; where there are none, nothing is written."""
+    own = change.intern(here)
     extra = None
     if event.type == "m.room.member" and event.content.get("membership") in ("leave", "ban"):
         extra = change.intern(server_of(UserId(event.key[1])))
+    others = change.row("SELECT 1 FROM room_servers WHERE room = ? AND server <> ? LIMIT 1", room, own)
+    if others is None and extra in (None, own):
+        return
     change.write(ADD_DEPARTURE, number, room, extra)
     change.wake(("outbox",))
 
