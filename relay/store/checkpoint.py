@@ -19,6 +19,7 @@ from relay.store.segments import NoFreeSegmentError
 from relay.store.workers import Workers
 
 _MAX_LOG_BYTES = 32 * MIB
+_FEW_SEGMENTS = 3
 
 log = get_logger()
 
@@ -95,7 +96,9 @@ class Checkpointer:
             return False
         log_full = self._index.log_bytes >= _MAX_LOG_BYTES and not self._index.in_transaction
         cache_full = self.cache_bytes >= 2 * self._cache_limit_bytes
-        journal_full = self._journal.written_bytes >= self._journal_limit_bytes or not self._journal.segments_free
+        # After starts that ended before their checkpoint few segments are left: the one that is wanted comes first.
+        few_segments = self._journal.segments_free <= (_FEW_SEGMENTS if self.wanted else 0)
+        journal_full = self._journal.written_bytes >= self._journal_limit_bytes or few_segments
         return log_full or cache_full or journal_full
 
     async def wait_copied(self) -> None:

@@ -6,7 +6,8 @@ import trio
 
 from relay.base.config import StoreConfig
 from relay.store.ledger import Change, Ledger, open_ledger
-from tests.fakes.ledger import KEYRING
+from tests.fakes.files import MemoryFiles
+from tests.fakes.ledger import KEYRING, memory_ledger
 from tests.unit.store.test_ledger import NOTES, PUT, put, texts
 
 CONFIG = StoreConfig(journal_segments=16, checkpoint_journal_mib=1)
@@ -54,3 +55,16 @@ async def test_nothing_is_written_while_nothing_happens(tmp_path: Path) -> None:
         await ledger.checkpoint()
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == written
         assert ledger.status() == status
+
+
+async def test_starts_that_ended_before_their_checkpoint_leave_room_for_the_next() -> None:
+    files = MemoryFiles()
+    for number in range(12):
+        async with memory_ledger(NOTES, files=files) as ledger:
+            await ledger.run(put, number, "x" * 100_000)
+            await ledger.run(put, number + 100, "x" * 100_000)
+            assert ledger.healthy
+            cut = files.copy()
+        files = cut
+    async with memory_ledger(NOTES, files=files) as ledger:
+        assert len(await ledger.read(texts)) == 24
