@@ -17,7 +17,7 @@ KEY = b"k" * 32
 
 
 @given(payload=st.binary(max_size=9_000), sequence=st.integers(1, 2**63))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_a_sealed_payload_opens_again_and_fills_whole_blocks(payload: bytes, sequence: int) -> None:
     frame = seal(payload, KEY, use=3, sequence=sequence, part=0, parts=1)
     assert len(frame) % BLOCK_BYTES == 0
@@ -28,7 +28,7 @@ def test_a_sealed_payload_opens_again_and_fills_whole_blocks(payload: bytes, seq
 
 
 @given(place=st.integers(0, 2 * BLOCK_BYTES - 1), flip=st.integers(1, 255))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_any_changed_byte_is_noticed(place: int, flip: int) -> None:
     frame = bytearray(seal(b"x" * 5_000, KEY, use=1, sequence=1, part=0, parts=1))
     frame[place] ^= flip
@@ -36,7 +36,7 @@ def test_any_changed_byte_is_noticed(place: int, flip: int) -> None:
 
 
 @given(data=st.binary(max_size=200))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_arbitrary_bytes_are_no_frame(data: bytes) -> None:
     assert open_frame(data, KEY) is None
 

@@ -17,7 +17,7 @@ def test_a_root_with_as_many_segments_as_settings_allow_fits_one_page() -> None:
 
 
 @given(place=st.integers(0, PAGE_BYTES - 1), flip=st.integers(1, 255))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_any_changed_byte_makes_the_page_invalid(place: int, flip: int) -> None:
     page = bytearray(seal_root(ROOT, KEY, NONCE))
     page[place] ^= flip
