@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from relay.base.clock import Clock, SystemClock
@@ -18,11 +18,23 @@ from relay.household.tables import TABLES as HOUSEHOLD_TABLES
 from relay.rooms.matrix import signing_key
 from relay.rooms.matrix.tables import TABLES as ROOM_TABLES
 from relay.store import keyring
+from relay.store.files import OS_FILES, FileLayer
 from relay.store.keyring import KeyFile, Keyring, Passphrase
 from relay.store.ledger import Ledger, open_ledger
+from relay.store.segments import SEGMENT_BYTES
+from relay.store.workers import ThreadWorkers, Workers
 
 TABLES = (ROOM_TABLES, HOUSEHOLD_TABLES, *DELIVERY_TABLES)
 _CREDENTIAL = "doorstep.passphrase"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flash:
+    """What the state folder is on, and who waits for it."""
+
+    files: FileLayer = OS_FILES
+    workers: Workers = field(default_factory=ThreadWorkers)
+    segment_bytes: int = SEGMENT_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +47,7 @@ class House:
     keyring: Keyring
     ledger: Ledger
     key: SigningKey
+    flash: Flash
 
     @property
     def server(self) -> ServerName:
@@ -43,8 +56,10 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(folder: Path, config: Config) -> AsyncIterator[House]:
+async def open_house(folder: Path, config: Config, flash: Flash | None = None) -> AsyncIterator[House]:
     """Open the state folder, which is made if it is empty; on leaving, everything is on flash.
+
+    Without `flash` it is the operating system's; the keyring always is.
 
     Raises:
         StateLockedError: another process holds it.
@@ -53,9 +68,18 @@ async def open_house(folder: Path, config: Config) -> AsyncIterator[House]:
     """
     clock = SystemClock()
     keys = _unlock(folder, config.store)
-    async with open_ledger(folder, keys, TABLES, config.store) as ledger:
+    flash = flash or Flash()
+    async with open_ledger(
+        folder,
+        keys,
+        TABLES,
+        config.store,
+        files=flash.files,
+        workers=flash.workers,
+        segment_bytes=flash.segment_bytes,
+    ) as ledger:
         key = await signing_key.own_key(ledger, clock.wall_ms())
-        yield House(folder=folder, config=config, clock=clock, keyring=keys, ledger=ledger, key=key)
+        yield House(folder=folder, config=config, clock=clock, keyring=keys, ledger=ledger, key=key, flash=flash)
 
 
 def _unlock(folder: Path, config: StoreConfig) -> Keyring:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import trio
+
 from relay.app.house import House
 from relay.app.version import VERSION
 from relay.base.errors import NotFoundError
@@ -12,7 +14,7 @@ from relay.delivery.introductions import Introductions
 from relay.delivery.media import Media, known_file_ids
 from relay.delivery.outbox import Outboxes
 from relay.federation.matrix import door
-from relay.federation.matrix.client.client import FederationClient
+from relay.federation.matrix.client.client import FederationClient, Places
 from relay.federation.matrix.client.media import MatrixMedia
 from relay.federation.matrix.client.outlet import MatrixOutlet
 from relay.federation.matrix.client.people import MatrixPeoplePeers
@@ -34,7 +36,7 @@ from relay.rooms.matrix.writer import RoomWriter
 from relay.store.ledger import Index
 from relay.store.media_files import MediaFiles
 from relay.transport.client import HttpClient
-from relay.transport.dialing import TcpDialer
+from relay.transport.dialing import Dial, TcpDialer
 from relay.transport.discovery import Discovery
 from relay.transport.names import DnsResolver
 from relay.transport.routing import Router
@@ -45,7 +47,7 @@ MEDIA_FOLDER = "media"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """Everything that speaks with other servers; `http`, `inboxes` and `outboxes` have a `run` to be started."""
+    """Everything that speaks with other servers; `start` lets it."""
 
     http: HttpClient
     people: MatrixPeoplePeers
@@ -61,19 +63,21 @@ class Network:
     media: Media
     federation: Router
 
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Run what works in the background, in `nursery`; everything is ready on return."""
+        follow = self.introductions.run
+        for worker in (self.http.run, self.outboxes.run, self.inboxes.run, self.typing.run, follow):
+            await nursery.start(worker)
 
-async def open_network(house: House) -> Network:
-    """Connect the rooms that other servers take part in; nothing runs yet."""
+
+async def open_network(house: House, dial: Dial | None = None, places: Places | None = None) -> Network:
+    """Connect the rooms that other servers take part in; nothing runs yet.
+
+    Without `dial` and `places` connections are TCP and servers are where the names of the internet say.
+    """
     config, ledger, clock, server, key = house.config, house.ledger, house.clock, house.server, house.key
-    authority = house.folder / config.tls.ca if config.tls.ca else None
-    http = HttpClient(
-        TcpDialer(
-            client_context(authority),
-            allow_private=config.federation.allow_private_peers,
-            timeout_s=config.federation.connect_timeout_s,
-        )
-    )
-    discovery = Discovery(http, DnsResolver(), clock)
+    http = HttpClient(dial or _dialer(house))
+    discovery = places or Discovery(http, DnsResolver(), clock)
     client = FederationClient(http, discovery, server, key, timeout_s=config.federation.request_timeout_s)
     peers = MatrixRoomPeers(client)
     keys = ServerKeys(ledger, peers, clock, server)
@@ -82,7 +86,9 @@ async def open_network(house: House) -> Network:
     typing = Typing(ledger)
     outboxes = Outboxes(ledger, MatrixOutlet(client, server), clock, server, config.delivery)
     quota_bytes = config.store.media_quota_mib * MIB
-    files = MediaFiles(house.folder / MEDIA_FOLDER, quota_bytes=quota_bytes)
+    files = MediaFiles(
+        house.folder / MEDIA_FOLDER, quota_bytes=quota_bytes, files=house.flash.files, workers=house.flash.workers
+    )
     # Before anyone is served: what a power cut left without its row goes, the rest is counted against the quota.
     await files.sweep(frozenset(await ledger.read(known_file_ids)))
     media = Media(ledger, files, MatrixMedia(client), clock, server, quota_bytes=quota_bytes)
@@ -117,6 +123,15 @@ async def open_network(house: House) -> Network:
         typing=typing,
         media=media,
         federation=federation,
+    )
+
+
+def _dialer(house: House) -> TcpDialer:
+    config = house.config
+    return TcpDialer(
+        client_context(house.folder / config.tls.ca if config.tls.ca else None),
+        allow_private=config.federation.allow_private_peers,
+        timeout_s=config.federation.connect_timeout_s,
     )
 
 

@@ -89,9 +89,7 @@ async def _serve_house(house: House, network: Network, stop: _Stop) -> None:
     leave_rooms = MemberRefresh(house.ledger, network.writer, network.leaving, house.clock).leave_all
     operator = HouseOperator(HousePeople(house, leave_rooms), HouseReport(house, listening), stop=stop)
     async with trio.open_nursery() as workers:
-        follow = network.introductions.run
-        for worker in (network.http.run, network.outboxes.run, network.inboxes.run, network.typing.run, follow):
-            await workers.start(worker)
+        await network.start(workers)
         await workers.start(partial(serve_admin, house.folder, operator))
         async with trio.open_nursery() as doors:
             front = _Doors(house, doors, stop, listening)

@@ -86,7 +86,8 @@ class Sync:
         """Return the answer, at the latest after the time-out; with news, or without waiting, at once."""
         session, since = asked.session, asked.since
         work = await self._build(asked)
-        if since is not None and work.acknowledged:
+        # Where flash has failed nothing can be forgotten any more, and everybody still reads.
+        if since is not None and work.acknowledged and self._ledger.healthy:
             await self._ledger.run(to_device.drop_up_to, session.user, session.device, since.to_device)
         if asked.since is None or asked.full_state or asked.timeout_s <= 0 or _has_news(work):
             return _finish(work)

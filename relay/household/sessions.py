@@ -124,6 +124,7 @@ class Sessions:
         """
         now_ms = self._clock.wall_ms()
         session = await self._ledger.read(authenticate, access_token, now_ms)
-        if session.stale or not session.confirmed:
+        # Where flash has failed nobody can be noted any more, and everybody still reads.
+        if (session.stale or not session.confirmed) and self._ledger.healthy:
             await self._ledger.run(confirm, session, now_ms)
         return session
