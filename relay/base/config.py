@@ -183,7 +183,8 @@ class Config:
         """
         sections = get_type_hints(cls)
         _refuse_unknown("section", tables, sections)
-        if "server" not in tables or "name" not in tables["server"]:
+        server = tables.get("server", {})
+        if isinstance(server, Mapping) and "name" not in server:
             raise ConfigError("server.name is missing: the box has not been provisioned")
         return cls(**{name: _parse_section(name, sections[name], table) for name, table in tables.items()})
 
@@ -213,14 +214,16 @@ def load(folder: Path) -> Config:
     """Return the settings of the state folder `folder`.
 
     Raises:
-        ConfigError: there is no settings file, it is not TOML, or `Config.parse` refuses it.
+        ConfigError: the settings file is missing or unreadable, is not TOML, or `Config.parse` refuses it.
     """
     path = folder / FILE_NAME
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist: the box has not been provisioned") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
     return Config.parse(tables)
 

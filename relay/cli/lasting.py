@@ -31,8 +31,11 @@ def run_lasting(arguments: Sequence[str]) -> int | None:
             return run_console(state, options.get("port", ""))
         return run_up(state, options.get("profile", "desk"), headless="headless" in options)
     except RelayError as error:
-        sys.stderr.write(f"relay: {' '.join(str(error).split())}\n")
-        return 1
+        words = str(error)
+    except OSError as error:
+        words = f"{error.filename or 'the system'}: {error.strerror}"
+    sys.stderr.write(f"relay: {' '.join(words.split())}\n")
+    return 1
 
 
 def run_up(state: Path, profile: str, *, headless: bool) -> int:

@@ -26,6 +26,7 @@ def test_what_is_rendered_is_read_back_unchanged(tmp_path: Path) -> None:
         ({**MINIMAL, "store": {"journal_segments": "8"}}, "must be int"),
         ({**MINIMAL, "log": {"level": "loud"}}, "log.level"),
         ({**MINIMAL, "client": 5}, "client is not a table"),
+        ({"server": 5}, "server is not a table"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_bound(tables: dict[str, object], message: str) -> None:
