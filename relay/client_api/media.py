@@ -78,7 +78,8 @@ class MediaDoor:
     async def _upload(self, session: Session, request: Request, media_id: MediaId | None) -> MediaId:
         content_type = _safe_type(request.headers.get("Content-Type"))
         filename = request.argument("filename") or None
-        return await self._media.upload(session.user, request.stream(), content_type, filename, media_id)
+        chunks = request.stream(MAX_MEDIA_BYTES)
+        return await self._media.upload(session.user, chunks, content_type, filename, media_id)
 
     async def config(self, _session: Session, _request: Request) -> Reply:
         """`GET /v1/media/config`."""

@@ -154,8 +154,14 @@ class Request:
             raise TooLargeError(f"the body is longer than {limit_bytes} bytes")
         return self._whole
 
-    def stream(self) -> AsyncIterator[bytes]:
-        """Return the body piece by piece, as it comes; the peer sends no faster than this is read."""
+    def stream(self, limit_bytes: int | None = None) -> AsyncIterator[bytes]:
+        """Return the body piece by piece, as it comes; the peer sends no faster than this is read.
+
+        Raises:
+            TooLargeError: it says at its head that it is longer than `limit_bytes`; it may turn out longer anyhow.
+        """
+        if limit_bytes is not None:
+            self._check_length(limit_bytes)
         return Pieces(self._whole) if self._whole is not None else self.source
 
     def _check_length(self, limit_bytes: int) -> None:

@@ -75,12 +75,11 @@ class Router:
             response = await self._dispatch(request)
         except RelayError as error:
             response = self._refuse(error)
+        except ExceptionGroup as group:
+            # Tasks that worked together for one request: what stopped the first of them is the answer.
+            response = self._refuse(_first_of(group))
         except Exception as error:  # noqa: BLE001 - a bug in one endpoint must not end the connection or the server
-            # Without the traceback's text: messages and values in it are private.
-            log.error(  # noqa: TRY400
-                "transport.endpoint_failed", error=type(error).__name__, where=_where(error)
-            )
-            response = self._refuse(RelayError("internal error"))
+            response = self._refuse(_reported(error))
         if not self._headers:
             return response
         # A copy: the endpoint may return the same object again.
@@ -125,6 +124,27 @@ def _decode(segment: str) -> str:
         return unquote_to_bytes(segment).decode()
     except UnicodeDecodeError:
         raise InvalidInputError("the path is not UTF-8") from None
+
+
+def _first_of(group: ExceptionGroup[Exception]) -> RelayError:
+    """Return the first refusal in `group`, or a fault of ours where it holds anything else."""
+    refusals, rest = group.split(RelayError)
+    if refusals is None or rest is not None:
+        return _reported(rest or group)
+    first: Exception = refusals
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    assert isinstance(first, RelayError)
+    return first
+
+
+def _reported(error: Exception) -> RelayError:
+    """Return the refusal for a bug of ours, which is noted."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    # Without the traceback's text: messages and values in it are private.
+    log.error("transport.endpoint_failed", error=type(error).__name__, where=_where(error))
+    return RelayError("internal error")
 
 
 def _where(error: BaseException) -> str:

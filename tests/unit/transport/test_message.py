@@ -43,6 +43,13 @@ async def test_a_body_can_be_read_twice_and_then_streamed() -> None:
     assert [piece async for piece in request.stream()] == [b'{"a":1}']
 
 
+def test_a_stream_that_says_it_will_be_too_long_is_refused_before_it_comes() -> None:
+    request = make_request("PUT", "/", body=b"x" * 11)
+    with pytest.raises(TooLargeError):
+        request.stream(10)
+    request.stream(11)
+
+
 async def test_a_body_at_the_limit_passes_and_one_byte_more_is_refused() -> None:
     assert await make_request("PUT", "/", body=b"x" * 10).body(10) == b"x" * 10
     with pytest.raises(TooLargeError):

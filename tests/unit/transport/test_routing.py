@@ -97,6 +97,20 @@ async def test_every_fault_of_an_endpoint_becomes_a_reply() -> None:
     assert await body_of(made, "GET", "/broken") == {"code": "internal"}
 
 
+async def test_faults_of_tasks_that_worked_together_become_one_reply() -> None:
+    async def missing(_request: Request) -> Response:
+        raise ExceptionGroup("tasks", [ExceptionGroup("more", [NotFoundError("a")]), NotFoundError("b")])
+
+    async def broken(_request: Request) -> Response:
+        raise ExceptionGroup("tasks", [NotFoundError("a"), ZeroDivisionError()])
+
+    made = router()
+    made.add("GET", "/missing", missing)
+    made.add("GET", "/broken", broken)
+    assert await body_of(made, "GET", "/missing") == {"code": "not_found"}
+    assert await body_of(made, "GET", "/broken") == {"code": "internal"}
+
+
 async def test_a_path_that_is_not_utf_8_is_refused() -> None:
     assert await body_of(router("/{a}"), "GET", "/%ff") == {"code": "input.invalid"}
 
