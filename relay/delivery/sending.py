@@ -18,21 +18,33 @@ from relay.store.tables import Operation, Tables
 KEPT_MS = 24 * 3600 * 1000
 # Expiry rides along with every so many changes: no task, and old rows never outnumber new ones for long.
 _EXPIRE_EVERY = 512
+_EXPIRE_AT_MOST = 2 * _EXPIRE_EVERY
 
 _RECORD = Operation(
     600, "INSERT INTO client_transaction (position, request, event, text, at_ms) VALUES (?, ?, ?, ?, ?)"
 )
-_EXPIRE = Operation(601, "DELETE FROM client_transaction WHERE at_ms < ?", lazy=True)
+_EXPIRE_BY_TIME = Operation(601, "DELETE FROM client_transaction WHERE at_ms < ?", lazy=True)
+_EXPIRE = Operation(602, "DELETE FROM client_transaction WHERE position <= ?", lazy=True)
 
 # The row number is the position of the change, so rows are appended; the one index costs 16 bytes and a row number.
+# Digests are in no order, and each would dirty another page of a large index: it is one small tree after another,
+# each of 8,192 positions, and only the pages of the last are written again.
+_FIND = (
+    "WITH RECURSIVE generations (n) AS (SELECT max(position) >> 13 FROM client_transaction UNION ALL SELECT"
+    " (SELECT max(position) >> 13 FROM client_transaction WHERE position < n << 13) FROM generations"
+    " WHERE n IS NOT NULL)"
+    " SELECT t.event FROM generations g CROSS JOIN client_transaction t"
+    " ON (t.position >> 13) = g.n AND t.request = ?1 LIMIT 1"
+)
 TABLES = Tables(
     name="client_transactions",
     ddl=(
         "CREATE TABLE IF NOT EXISTS client_transaction ("
         "position INTEGER PRIMARY KEY, request BLOB NOT NULL, event BLOB, text TEXT NOT NULL, at_ms INTEGER NOT NULL)",
-        "CREATE UNIQUE INDEX IF NOT EXISTS client_transaction_request ON client_transaction (request)",
+        "DROP INDEX IF EXISTS client_transaction_request",
+        "CREATE INDEX IF NOT EXISTS client_transaction_generation ON client_transaction (position >> 13, request)",
     ),
-    operations=(_RECORD, _EXPIRE),
+    operations=(_RECORD, _EXPIRE_BY_TIME, _EXPIRE),
 )
 
 
@@ -71,7 +83,7 @@ def refuse_repeated(index: Index, transaction: ClientTransaction) -> None:
     Raises:
         AlreadySentError: it is not.
     """
-    row = index.row("SELECT event FROM client_transaction WHERE request = ?", transaction.digest())
+    row = index.row(_FIND, transaction.digest())
     if row is not None:
         raise AlreadySentError(None if row[0] is None else _event_id(row[0]))
 
@@ -81,7 +93,14 @@ def record(change: Change, transaction: ClientTransaction, event_id: EventId | N
     event = None if event_id is None else base64.urlsafe_b64decode(event_id[1:] + "=")
     change.write(_RECORD, change.position, transaction.digest(), event, transaction.transaction_id, now_ms)
     if change.position % _EXPIRE_EVERY == 0:
-        change.write(_EXPIRE, now_ms - KEPT_MS)
+        _expire(change, now_ms - KEPT_MS)
+
+
+def _expire(change: Change, before_ms: int) -> None:
+    oldest = change.rows("SELECT position, at_ms FROM client_transaction ORDER BY position LIMIT ?", _EXPIRE_AT_MOST)
+    last = next((number for number, (_, at_ms) in enumerate(oldest) if at_ms >= before_ms), len(oldest))
+    if last:
+        change.write(_EXPIRE, oldest[last - 1][0])
 
 
 def sending_path(room: RoomId, event_type: str) -> str:

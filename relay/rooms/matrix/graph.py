@@ -18,14 +18,21 @@ _EVENT = (
     " LEFT JOIN rooms r ON r.number = e.room"
 )
 _BY_NUMBER = f"{_EVENT} WHERE e.number = ?"
-_BY_ID = f"{_EVENT} WHERE substr(e.id, 1, 6) = substr(?1, 1, 6) AND e.id = ?1"
+# Generation after generation, the newest first: what is asked for is nearly always young.
+_NUMBER_BY_ID = (
+    "WITH RECURSIVE generations (n) AS ("
+    " SELECT max(number) >> 16 FROM events UNION ALL SELECT n - 1 FROM generations WHERE n > 0)"
+    " SELECT e.number FROM generations g CROSS JOIN events e"
+    " ON (e.number >> 16) = g.n AND substr(e.id, 1, 4) = substr(?1, 1, 4) AND e.id = ?1 LIMIT 1"
+)
+_BY_ID = f"{_EVENT} WHERE e.number = ({_NUMBER_BY_ID})"
 _CURRENT = (
     "SELECT e.number, e.room, e.place, e.flags, e.redaction, e.id, e.pdu, r.version FROM current_state c"
     " JOIN events e ON e.number = c.event JOIN rooms r ON r.number = c.room"
     " WHERE c.room = ? AND c.type = ? AND c.state_key = ?"
 )
-_KNOWN_BY_ID = "SELECT number, flags, state FROM events WHERE substr(id, 1, 6) = substr(?1, 1, 6) AND id = ?1"
-_NUMBER_BY_ID = "SELECT number FROM events WHERE substr(id, 1, 6) = substr(?1, 1, 6) AND id = ?1"
+_KNOWN = "SELECT number, flags, state FROM events"
+_KNOWN_BY_ID = f"{_KNOWN} WHERE number = ({_NUMBER_BY_ID})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 Event ids are 32-byte blobs, every other name is an interned integer. Two indexes stand on the one hot table:
 
-- `events_by_id`: 6 bytes of the id, an expression, so that nothing is stored twice.
+- `events_by_generation`: 4 bytes of the id, an expression, so that nothing is stored twice. Ids are hashes: every new
+  one would dirty another page of a large index. So the index is one small tree after another, each of 65,536 events
+  in the order of their arrival, and only the pages of the last one are ever written again.
 - `timeline`: room and place, only for events that clients may page through.
 
 There is no edge table: walks over the graph read `prev_events` from the events themselves, and the forward
@@ -28,8 +30,9 @@ _ROOMS = """CREATE TABLE IF NOT EXISTS rooms (
 _EVENTS = """CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY, room INTEGER NOT NULL, place INTEGER, flags INTEGER NOT NULL, state INTEGER,
     redaction INTEGER, id BLOB NOT NULL, pdu BLOB NOT NULL)"""
+_NO_EVENTS_BY_ID = "DROP INDEX IF EXISTS events_by_id"
 # 16 bytes
-_EVENTS_BY_ID = "CREATE INDEX IF NOT EXISTS events_by_id ON events (substr(id, 1, 6))"
+_EVENTS_BY_ID = "CREATE INDEX IF NOT EXISTS events_by_generation ON events (number >> 16, substr(id, 1, 4))"
 # 15 bytes
 _TIMELINE = "CREATE INDEX IF NOT EXISTS timeline ON events (room, place) WHERE place IS NOT NULL"
 
@@ -146,6 +149,7 @@ TABLES = Tables(
     ddl=(
         _ROOMS,
         _EVENTS,
+        _NO_EVENTS_BY_ID,
         _EVENTS_BY_ID,
         _TIMELINE,
         _STATE_GROUPS,

@@ -3,7 +3,15 @@
 import pytest
 
 from relay.base.ids import DeviceId, EventId, UserId
-from relay.delivery.sending import KEPT_MS, TABLES, AlreadySentError, ClientTransaction, record, refuse_repeated
+from relay.delivery.sending import (
+    _RECORD,
+    KEPT_MS,
+    TABLES,
+    AlreadySentError,
+    ClientTransaction,
+    record,
+    refuse_repeated,
+)
 from relay.store.ledger import Change
 from tests.fakes.ledger import memory_ledger
 
@@ -54,3 +62,17 @@ async def test_after_a_day_old_transactions_go() -> None:
             await ledger.run(many, number, KEPT_MS + 1)
         left = await ledger.read(lambda index: index.value("SELECT count(*) FROM client_transaction"))
         assert 600 <= left < 1200
+
+
+async def test_a_transaction_is_found_however_many_others_came_after_it() -> None:
+    def later(change: Change, position: int) -> None:
+        change.write(_RECORD, position, b"%016d" % position, None, "x", 1)
+
+    async with memory_ledger(TABLES) as ledger:
+        await ledger.run(record, FIRST, EVENT, 1)
+        for position in (9_000, 90_000, 900_000):
+            await ledger.run(later, position)
+        with pytest.raises(AlreadySentError) as repeated:
+            await ledger.read(refuse_repeated, FIRST)
+        assert repeated.value.event_id == EVENT
+        await ledger.read(refuse_repeated, ClientTransaction(FIRST.user, FIRST.device, FIRST.path, "t2"))
