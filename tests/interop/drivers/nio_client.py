@@ -100,6 +100,18 @@ class Driver:
             while room not in self.client.rooms or user not in self.client.rooms[room].users:
                 await self.sync(timeout_ms=1000)
 
+    async def history(self, room: str) -> list[str]:
+        """Page back to the start of the room; return the bodies that could be decrypted or needed no decrypting."""
+        bodies: list[str] = []
+        start = None
+        while True:
+            page = self._good(await self.client.room_messages(room, start, limit=100))
+            texts = [event for event in page.chunk if isinstance(event, nio.RoomMessageText)]
+            bodies += [event.body for event in texts]
+            if not page.chunk or not page.end or page.end == start:
+                return bodies[::-1]
+            start = page.end
+
     async def events(self) -> list[dict[str, Any]]:
         return self.seen
 
