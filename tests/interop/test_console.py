@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -14,7 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.interop.peer_clients import nio_client
+from tests.interop.peer_environments import nio_python
 from tests.interop.serial_person import SerialPerson
+from tests.interop.synapse_peer import free_port
 
 pytestmark = pytest.mark.interop
 
@@ -33,13 +35,6 @@ def process(*words: object) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         running.terminate()
         running.wait(15)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def login(port: int, user: str, password: str) -> dict[str, Any]:
@@ -92,7 +87,12 @@ def test_a_box_is_set_up_over_a_line_that_is_unplugged_in_the_middle(tmp_path: P
         with process("up", "--headless", "--state", state):
             wait_for_box(state)
             assert "running: True" in person.say("status")
-            assert login(client, "anna", PASSWORD)["user_id"] == f"@anna:localhost:{federation}"
+            user = f"@anna:localhost:{federation}"
+            with nio_client(nio_python()) as app:
+                base, store = f"http://127.0.0.1:{client}", tmp_path / "nio"
+                store.mkdir()
+                assert app.call("login", base=base, user=user, password=PASSWORD, store=str(store))["user"] == user
+                assert app.call("sync")["join"] == []
             assert login(client, "anna", "wrong")["status"] == 403
             person.say("user add otto", "Password: ")
             person.say(OTHER_PASSWORD, "again: ")
