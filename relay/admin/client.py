@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from relay.admin.address import short_address
-from relay.admin.lines import Lines, render_line, result_of
 from relay.base.errors import Fault, RelayError, UnreachableError
 from relay.base.limits import ADMIN_CALL_TIMEOUT_S
+from relay.base.lines import Lines, render_line, result_of
 
 
 class NotRunningError(RelayError):

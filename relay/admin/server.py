@@ -11,11 +11,11 @@ from typing import Never
 import trio
 
 from relay.admin.address import SOCKET_NAME, short_address
-from relay.admin.lines import Lines, bad, good, render_line
 from relay.admin.operator import Operator
 from relay.admin.requests import parse_request
 from relay.base.errors import ForbiddenError, RelayError
 from relay.base.limits import MAX_ADMIN_CONNECTIONS
+from relay.base.lines import Lines, bad, good, render_line
 from relay.base.log import get_logger
 
 _RECEIVE_BYTES = 16_384

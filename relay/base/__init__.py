@@ -1,1 +1,1 @@
-"""What every room may use: ids, errors, config, clock, log, limits. A closed list; imports nothing of the house."""
+"""What every room may use: ids, errors, config, clock, log, limits, lines. A closed list; imports nothing else."""

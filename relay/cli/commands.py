@@ -235,7 +235,7 @@ def _wait_until_running(state: Path, wait_s: float) -> dict[str, Any]:
 @state_option
 def ask(state: Path) -> None:
     """Answer one request, a JSON line on standard input, with one on standard output: what the console starts."""
-    from relay.admin.lines import bad, good, parse_line, render_line
+    from relay.base.lines import bad, good, parse_line, render_line
 
     try:
         reply = good(operate(state, parse_line(sys.stdin.buffer.readline())))

@@ -117,7 +117,7 @@ def ask_child(state: Path, fields: dict[str, Any]) -> dict[str, Any]:
     """
     import subprocess
 
-    from relay.admin.lines import parse_line, render_line, result_of
+    from relay.base.lines import parse_line, render_line, result_of
     from relay.cli.child import command_for
 
     ended = subprocess.run(command_for(state), input=render_line(fields), stdout=subprocess.PIPE, check=False)  # noqa: S603

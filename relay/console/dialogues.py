@@ -6,11 +6,11 @@ from typing import Any
 from relay.base.config import ClientConfig, FederationConfig
 from relay.base.errors import RelayError
 from relay.base.limits import MIN_PASSWORD_CHARACTERS
+from relay.base.lines import result_of
 from relay.console import words
 from relay.console.actions import Keep, Leave
 from relay.console.draft import BASICS, Draft, check
 from relay.console.grammar import COMMANDS
-from relay.console.operator import result_of
 from relay.console.script import Question, Request, Say, Script, Step
 
 _USUAL = {"federation": FederationConfig().listen, "client": ClientConfig().listen}

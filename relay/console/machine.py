@@ -12,12 +12,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from relay.base.errors import InvalidInputError, NotJsonError, RelayError
+from relay.base.errors import InvalidInputError, RelayError
 from relay.base.limits import MAX_CONSOLE_REMEMBERED_REPLIES
+from relay.base.lines import parse_line, result_of
 from relay.console.actions import Keep
 from relay.console.dialogues import Dialogues
 from relay.console.draft import Draft
-from relay.console.operator import result_of
 from relay.console.script import Request, Script
 
 _READING = frozenset({"hello", "status", "doctor", "show", "plan", "user_list"})
@@ -41,7 +41,7 @@ class Machine:
         """Return the script that answers `line`; it returns the whole reply and never raises a RelayError."""
         seq: object = None
         try:
-            fields = _parse(line)
+            fields = parse_line(line)
             seq = fields.pop("seq", None)
             if not isinstance(seq, int | str | None) or len(str(seq)) > _MAX_SEQ_BYTES:
                 seq = None
@@ -105,16 +105,6 @@ class Machine:
         if not self._draft.shown():
             return {"changed": False, "restart_needed": False}
         return (yield from self._dialogues.applied(provisioned=provisioned))
-
-
-def _parse(line: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        raise NotJsonError("the line is not JSON") from None
-    if not isinstance(value, dict):
-        raise InvalidInputError("the line is not a JSON object")
-    return value
 
 
 def _good(seq: object, result: dict[str, Any] | None) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from typing import Any, Protocol
 
-from relay.base.errors import Fault, RelayError
-
 
 class Call(Protocol):
     """One request under way."""
@@ -39,26 +37,3 @@ class Operator(Protocol):
     def keep_draft(self, draft: dict[str, str] | None) -> None:
         """Make the draft durable; None removes it."""
         ...
-
-
-class RefusedError(RelayError):
-    """The operator's refusal, as it said it."""
-
-    def __init__(self, reply: dict[str, Any]) -> None:
-        super().__init__(str(reply.get("message", "no reason was given")))
-        self.code = str(reply.get("code", "internal"))
-        faults = {fault.value: fault for fault in Fault}
-        self.fault = faults.get(str(reply.get("fault")), Fault.BUG)
-        self.retryable = reply.get("retryable") is True
-
-
-def result_of(reply: dict[str, Any]) -> dict[str, Any]:
-    """Return what a good reply carries.
-
-    Raises:
-        RefusedError: it is not a good one.
-    """
-    result = reply.get("result")
-    if reply.get("ok") is True and isinstance(result, dict):
-        return result
-    raise RefusedError(reply)

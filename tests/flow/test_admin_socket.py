@@ -12,11 +12,11 @@ import trio
 
 from relay.admin.address import SOCKET_NAME, short_address
 from relay.admin.client import NotRunningError, ask
-from relay.admin.lines import AnsweredError
 from relay.admin.operations import HouseOperator
 from relay.admin.server import serve_admin
 from relay.base.errors import UnreachableError
 from relay.base.limits import MAX_ADMIN_LINE_BYTES
+from relay.base.lines import AnsweredError
 from tests.fakes.people import MemoryPeople, MemoryReport
 
 

@@ -9,8 +9,9 @@ from typing import Self
 
 import trustme
 
+from relay.cli.bench.servers import free_port
 from tests.interop.peer_clients import Api
-from tests.interop.synapse_peer import end_process, free_port, wait_until_answers, write_certificate
+from tests.interop.synapse_peer import end_process, wait_until_answers, write_certificate
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse battery"

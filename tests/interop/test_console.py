@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from relay.cli.bench.servers import free_port
 from tests.interop.peer_clients import nio_client
 from tests.interop.peer_environments import nio_python
 from tests.interop.serial_person import SerialPerson
-from tests.interop.synapse_peer import free_port
 
 pytestmark = pytest.mark.interop
 

@@ -2,10 +2,7 @@
 
 import contextlib
 import datetime
-import hashlib
-import hmac
 import http.client
-import json
 import os
 import secrets
 import signal
@@ -21,9 +18,9 @@ from pathlib import Path
 from relay.base.ids import ServerName
 from relay.cli import own_ca
 from relay.cli.bench.load import Connection, login
+from relay.cli.bench.synapse import SynapseSettings, register_with_secret
 
 PASSWORD = "measured and not secret"  # noqa: S105 - the users live as long as the measurement
-_NO_LIMIT = "{per_second: 100000, burst_count: 100000}"
 _RATES = ("login_per_minute", "login_burst", "message_per_s", "message_burst", "federation_per_s", "federation_burst")
 
 
@@ -163,16 +160,16 @@ class SynapseServer(Server):
 
     def prepare(self, trusted: Sequence[Path]) -> None:
         """Write the settings and make the signing key."""
-        (self.folder / "homeserver.yaml").write_text(
-            _SYNAPSE.format(
-                server=self,
-                dir=self.folder,
-                trusted=json.dumps(list(map(str, trusted))),
-                secret=self._secret,
-                free=_NO_LIMIT,
-            )
-        )
-        (self.folder / "log.yaml").write_text("version: 1\nroot: {level: WARNING}\ndisable_existing_loggers: false\n")
+        tls = self.folder / "tls"
+        SynapseSettings(
+            folder=self.folder,
+            port=self.port,
+            client_port=self.client_port,
+            cert=tls / "cert.pem",
+            key=tls / "key.pem",
+            trusted=trusted,
+            secret=self._secret,
+        ).write()
         subprocess.run(
             [*self.command(), "--generate-keys"], check=True, stdout=subprocess.DEVNULL, timeout=60, cwd=self.folder
         )
@@ -182,54 +179,5 @@ class SynapseServer(Server):
         return [self._python, "-m", "synapse.app.homeserver", "-c", str(self.folder / "homeserver.yaml")]
 
     def add_user(self, user: str) -> None:
-        """Make a user with the registration secret (Synapse's admin API, "Shared-Secret Registration")."""
-        path = "/_synapse/admin/v1/register"
-        nonce = self._admin("GET", path, None)["nonce"]
-        text = "\0".join([nonce, user, PASSWORD, "notadmin"])
-        mac = hmac.new(self._secret.encode(), text.encode(), hashlib.sha1).hexdigest()
-        body = {"nonce": nonce, "username": user, "password": PASSWORD, "admin": False, "mac": mac}
-        self._admin("POST", path, body)
-
-    def _admin(self, method: str, path: str, body: dict[str, object] | None) -> dict[str, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.client_port, timeout=30)
-        connection.request(method, path, None if body is None else json.dumps(body))
-        reply: dict[str, str] = json.loads(connection.getresponse().read())
-        connection.close()
-        return reply
-
-
-_SYNAPSE = """\
-server_name: "{server.name}"
-pid_file: "{dir}/homeserver.pid"
-listeners:
-  - {{port: {server.port}, type: http, tls: true, bind_addresses: ['127.0.0.1'],
-      resources: [{{names: [federation, keys, media], compress: false}}]}}
-  - {{port: {server.client_port}, type: http, tls: false, bind_addresses: ['127.0.0.1'],
-      resources: [{{names: [client, media, health], compress: false}}]}}
-tls_certificate_path: "{dir}/tls/cert.pem"
-tls_private_key_path: "{dir}/tls/key.pem"
-federation_custom_ca_list: {trusted}
-ip_range_blacklist: []
-trusted_key_servers: []
-suppress_key_server_warning: true
-database: {{name: sqlite3, args: {{database: "{dir}/homeserver.db"}}}}
-log_config: "{dir}/log.yaml"
-media_store_path: "{dir}/media"
-signing_key_path: "{dir}/signing.key"
-registration_shared_secret: "{secret}"
-macaroon_secret_key: "{secret}m"
-form_secret: "{secret}f"
-report_stats: false
-presence: {{enabled: false}}
-url_preview_enabled: false
-bcrypt_rounds: 4
-filter_timeline_limit: 100000
-rc_message: {free}
-rc_login: {{address: {free}, account: {free}, failed_attempts: {free}}}
-rc_joins: {{local: {free}, remote: {free}}}
-rc_joins_per_room: {free}
-rc_invites: {{per_room: {free}, per_user: {free}, per_issuer: {free}}}
-rc_room_creation: {free}
-rc_federation: {{window_size: 1000, sleep_limit: 1000000, sleep_delay: 1, reject_limit: 1000000, concurrent: 100}}
-federation_rr_transactions_per_room_per_second: 1000
-"""
+        """Make a user with the registration secret."""
+        register_with_secret(self.client_port, self._secret, user, PASSWORD)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.admin.lines import AnsweredError, Lines, bad, good, parse_line, render_line, result_of
 from relay.base.errors import ConflictError, Fault, InvalidInputError, NotJsonError, RelayError, TooLargeError
+from relay.base.lines import AnsweredError, Lines, bad, good, parse_line, render_line, result_of
 
 LIMIT_BYTES = 64
 PIECES = st.one_of(

@@ -1,4 +1,4 @@
-"""The framing of the admin socket: one JSON object a line, both ways, bounded.
+"""Newline-delimited JSON between programs of this machine, on the admin socket and on the cable: bounded, both ways.
 
 Request `{"verb": ...}`; reply `{"ok": true, "result": {...}}` or
 `{"ok": false, "code": ..., "fault": ..., "retryable": ..., "message": ...}`.
