@@ -12,7 +12,7 @@ from relay.base.limits import MIB
 from relay.delivery.incoming import Incoming
 from relay.delivery.introductions import Introductions
 from relay.delivery.media import Media, known_file_ids
-from relay.delivery.outbox import Outboxes
+from relay.delivery.outbox.outboxes import Outboxes
 from relay.federation.matrix import door
 from relay.federation.matrix.client.client import FederationClient, Places
 from relay.federation.matrix.client.media import MatrixMedia
@@ -22,17 +22,17 @@ from relay.federation.matrix.client.rooms import MatrixRoomPeers
 from relay.federation.matrix.keys import OwnKeys
 from relay.household import accounts, consent
 from relay.rooms.matrix import signing_key
-from relay.rooms.matrix.answering import Answering
-from relay.rooms.matrix.backfill import Backfiller
-from relay.rooms.matrix.hosting import Hosting
-from relay.rooms.matrix.inbox import RoomInboxes
-from relay.rooms.matrix.inviting import Inviting
-from relay.rooms.matrix.joining import Joining
-from relay.rooms.matrix.leaving import Leaving
-from relay.rooms.matrix.receiving import PduReceiver
+from relay.rooms.matrix.deciding.writer import RoomWriter
+from relay.rooms.matrix.exchange.answering import Answering
+from relay.rooms.matrix.exchange.backfill import Backfiller
+from relay.rooms.matrix.exchange.inbox import RoomInboxes
+from relay.rooms.matrix.exchange.receiving import PduReceiver
+from relay.rooms.matrix.membership.hosting import Hosting
+from relay.rooms.matrix.membership.inviting import Inviting
+from relay.rooms.matrix.membership.joining import Joining
+from relay.rooms.matrix.membership.leaving import Leaving
 from relay.rooms.matrix.server_keys import ServerKeys
 from relay.rooms.matrix.typing import Typing
-from relay.rooms.matrix.writer import RoomWriter
 from relay.store.ledger import Index
 from relay.store.media_files import MediaFiles
 from relay.transport.client import HttpClient

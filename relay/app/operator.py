@@ -10,7 +10,7 @@ from relay.app.house import House
 from relay.base.ids import UserId, make_user_id
 from relay.client_api.account import LeaveRooms, close_account
 from relay.delivery import device_fan_out
-from relay.delivery.outbox_queue import all_standings
+from relay.delivery.outbox.queue import all_standings
 from relay.household import accounts, invitations, sessions
 from relay.store.keyring import protection
 from relay.store.ledger import Change, Index

@@ -40,18 +40,18 @@ from relay.delivery.in_touch import in_touch_since
 from relay.delivery.ledger import Ledger
 from relay.delivery.media import Media
 from relay.delivery.member_refresh import MemberRefresh
-from relay.delivery.outbox import Outboxes
-from relay.delivery.sync import Sync
+from relay.delivery.outbox.outboxes import Outboxes
+from relay.delivery.sync.long_poll import Sync
 from relay.delivery.unread import Unread
 from relay.household.key_queries import KeyQueries
 from relay.household.login_limits import LoginLimits
 from relay.household.peers import PeoplePeers
-from relay.rooms.matrix.backfill import Backfiller
-from relay.rooms.matrix.inviting import Inviting
-from relay.rooms.matrix.joining import Joining
-from relay.rooms.matrix.leaving import Leaving
+from relay.rooms.matrix.deciding.writer import RoomWriter
+from relay.rooms.matrix.exchange.backfill import Backfiller
+from relay.rooms.matrix.membership.inviting import Inviting
+from relay.rooms.matrix.membership.joining import Joining
+from relay.rooms.matrix.membership.leaving import Leaving
 from relay.rooms.matrix.typing import Typing
-from relay.rooms.matrix.writer import RoomWriter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from relay.core.matrix.room_versions import DEFAULT, RoomVersion, room_version
 from relay.delivery.ledger import Index, Ledger
 from relay.household import profile
 from relay.household.sessions import Session
-from relay.rooms.matrix.writer import InitialEvent, RoomPlan, RoomWriter
+from relay.rooms.matrix.deciding.writer import InitialEvent, RoomPlan, RoomWriter
 from relay.transport.message import Request
 
 POWER_LEVELS = "m.room.power_levels"

@@ -20,11 +20,12 @@ from relay.client_api.tokens import order_of
 from relay.core.matrix.canonical_json import parse
 from relay.core.matrix.events import client_format
 from relay.delivery.ledger import Index, Ledger
-from relay.delivery.sync_filter import EventFilter
+from relay.delivery.sync.filter import EventFilter
 from relay.household.sessions import Session
-from relay.rooms.matrix import graph, state, timeline, visibility
-from relay.rooms.matrix.backfill import Backfiller
-from relay.rooms.matrix.stored_event import Flags, StoredEvent
+from relay.rooms.matrix import timeline, visibility
+from relay.rooms.matrix.exchange.backfill import Backfiller
+from relay.rooms.matrix.storage import graph, state
+from relay.rooms.matrix.storage.stored_event import Flags, StoredEvent
 from relay.rooms.matrix.timeline import Page
 from relay.transport.message import Request
 

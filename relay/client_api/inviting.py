@@ -6,7 +6,7 @@ from typing import Any
 from relay.base.ids import EventId, RoomId, ServerName, UserId, server_of
 from relay.delivery.ledger import Index, Ledger
 from relay.household import consent, profile
-from relay.rooms.matrix.inviting import Inviting
+from relay.rooms.matrix.membership.inviting import Inviting
 
 
 class Invites:

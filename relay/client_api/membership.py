@@ -21,10 +21,10 @@ from relay.client_api.rates import MessageRate
 from relay.client_api.room_access import MEMBER
 from relay.delivery.ledger import Change, Ledger
 from relay.household.sessions import Session
-from relay.rooms.matrix import members
-from relay.rooms.matrix.joining import Joining
-from relay.rooms.matrix.leaving import Leaving
-from relay.rooms.matrix.writer import RoomWriter
+from relay.rooms.matrix.deciding.writer import RoomWriter
+from relay.rooms.matrix.membership.joining import Joining
+from relay.rooms.matrix.membership.leaving import Leaving
+from relay.rooms.matrix.storage import members
 from relay.transport.message import Request
 
 _MAX_VIA = 20

@@ -15,10 +15,11 @@ from relay.client_api.door import Door, Reply, json_object
 from relay.client_api.fields import event_of, optional_bool, optional_int, optional_text, room_of, user_of
 from relay.client_api.room_access import require_joined
 from relay.delivery.ledger import Change, Index, Ledger
-from relay.delivery.outbox import Outboxes
+from relay.delivery.outbox.outboxes import Outboxes
 from relay.household import account_data
 from relay.household.sessions import Session
-from relay.rooms.matrix import members, receipts
+from relay.rooms.matrix import receipts
+from relay.rooms.matrix.storage import members
 from relay.rooms.matrix.typing import Typing
 from relay.transport.message import Request
 

@@ -19,7 +19,7 @@ from relay.client_api.tokens import order_of
 from relay.delivery.ledger import Index, Ledger
 from relay.household.sessions import Session
 from relay.rooms.matrix import timeline, visibility
-from relay.rooms.matrix.stored_event import StoredEvent
+from relay.rooms.matrix.storage.stored_event import StoredEvent
 from relay.transport.message import Request
 
 DEFAULT_RELATIONS = 5

@@ -6,8 +6,8 @@ from relay.base.errors import ForbiddenError
 from relay.base.ids import EventId, RoomId, UserId
 from relay.core.matrix.events import Event
 from relay.delivery.ledger import Index
-from relay.rooms.matrix import graph, members, state
-from relay.rooms.matrix.state import StateKey
+from relay.rooms.matrix.storage import graph, members, state
+from relay.rooms.matrix.storage.state import StateKey
 
 MEMBER = "m.room.member"
 

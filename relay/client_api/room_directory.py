@@ -14,8 +14,9 @@ from relay.client_api.room_access import is_world_readable, reading, require_joi
 from relay.core.matrix.power_levels import CREATE_KEY, POWER_LEVELS_KEY, PowerLevels
 from relay.delivery.ledger import Change, Index, Ledger
 from relay.household.sessions import Session
-from relay.rooms.matrix import aliases, graph, members, state
-from relay.rooms.matrix.joining import Joining
+from relay.rooms.matrix import aliases
+from relay.rooms.matrix.membership.joining import Joining
+from relay.rooms.matrix.storage import graph, members, state
 from relay.transport.message import Request
 
 CANONICAL_ALIAS = "m.room.canonical_alias"

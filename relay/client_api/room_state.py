@@ -11,7 +11,8 @@ from relay.client_api.tokens import order_of
 from relay.core.matrix.events import Event, client_format
 from relay.delivery.ledger import Index, Ledger
 from relay.household.sessions import Session
-from relay.rooms.matrix import graph, members, timeline
+from relay.rooms.matrix import timeline
+from relay.rooms.matrix.storage import graph, members
 from relay.transport.message import Request, Response
 
 

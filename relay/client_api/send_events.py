@@ -14,8 +14,8 @@ from relay.delivery.ledger import Change, Index, Ledger
 from relay.delivery.sending import AlreadySentError, ClientTransaction, record, refuse_repeated, sending_path
 from relay.household.sessions import Session
 from relay.rooms.matrix import aliases
-from relay.rooms.matrix.drafting import Draft
-from relay.rooms.matrix.writer import RoomWriter
+from relay.rooms.matrix.deciding.drafting import Draft
+from relay.rooms.matrix.deciding.writer import RoomWriter
 from relay.transport.message import Request
 
 REDACTION = "m.room.redaction"

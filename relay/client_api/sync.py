@@ -7,9 +7,9 @@ from relay.client_api.door import Door, Reply
 from relay.client_api.fields import bool_argument, int_argument
 from relay.core.matrix.canonical_json import parse
 from relay.delivery.ledger import Ledger
-from relay.delivery.sync import Asked, Sync
-from relay.delivery.sync_filter import EVERYTHING, SyncFilter
-from relay.delivery.sync_token import SyncToken
+from relay.delivery.sync.filter import EVERYTHING, SyncFilter
+from relay.delivery.sync.long_poll import Asked, Sync
+from relay.delivery.sync.token import SyncToken
 from relay.household import filters
 from relay.household.sessions import Session
 from relay.transport.message import Request

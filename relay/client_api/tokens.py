@@ -1,6 +1,6 @@
 """Tokens that apps bring back: from a sync, or from a page of history."""
 
-from relay.delivery.sync_token import SyncToken
+from relay.delivery.sync.token import SyncToken
 from relay.rooms.matrix import timeline
 
 

@@ -12,7 +12,7 @@ from relay.client_api.fields import optional_int, required_text
 from relay.delivery.ledger import Index, Ledger
 from relay.household import profile
 from relay.household.sessions import Session
-from relay.rooms.matrix import members
+from relay.rooms.matrix.storage import members
 from relay.transport.message import Request
 
 _MOST_FOUND = 50

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from relay.base.ids import DeviceId, ServerName, UserId, server_of
-from relay.delivery import outbox_queue
+from relay.delivery.outbox import queue as outbox_queue
 from relay.household import cross_signing, device_keys, device_lists, devices, key_signatures
-from relay.rooms.matrix import members
+from relay.rooms.matrix.storage import members
 from relay.store.ledger import Change, Index
 
 Json = dict[str, Any]

@@ -14,10 +14,10 @@ from relay.base.ids import ServerName
 from relay.base.limits import HOME_AGAIN_CONCURRENCY, HOME_AGAIN_KNOCKING_S, HOME_AGAIN_QUIET_S, HOME_AGAIN_REPEATS_S
 from relay.base.log import get_logger
 from relay.delivery import device_fan_out
-from relay.delivery.outbox import Outboxes
-from relay.delivery.outbox_queue import all_standings
+from relay.delivery.outbox.outboxes import Outboxes
+from relay.delivery.outbox.queue import all_standings
 from relay.household import accounts
-from relay.rooms.matrix import members
+from relay.rooms.matrix.storage import members
 from relay.store.ledger import Index, Ledger
 
 log = get_logger()

@@ -2,7 +2,7 @@
 
 from relay.base.ids import UserId
 from relay.household import accounts
-from relay.rooms.matrix import members
+from relay.rooms.matrix.storage import members
 from relay.store.ledger import Index
 
 

@@ -24,8 +24,9 @@ from relay.base.limits import (
 from relay.base.log import get_logger, tag
 from relay.delivery import edus
 from relay.household import remote_devices, to_device
-from relay.rooms.matrix import members, receipts, server_acl
-from relay.rooms.matrix.receiving import PduReceiver
+from relay.rooms.matrix import receipts, server_acl
+from relay.rooms.matrix.exchange.receiving import PduReceiver
+from relay.rooms.matrix.storage import members
 from relay.rooms.matrix.typing import Typing
 from relay.store.ledger import Change, Index, Ledger
 from relay.store.tables import Operation, Tables

@@ -13,8 +13,8 @@ from relay.base.ids import RoomId, ServerName, UserId, server_of
 from relay.base.limits import MAX_INTRODUCTIONS_PER_CHANGE
 from relay.delivery import device_fan_out
 from relay.household import remote_devices
-from relay.rooms.matrix import members
-from relay.rooms.matrix.members import MembershipChange
+from relay.rooms.matrix.storage import members
+from relay.rooms.matrix.storage.members import MembershipChange
 from relay.rooms.matrix.tables import MEMBERSHIPS
 from relay.store.ledger import Change, Index, Ledger
 

@@ -11,10 +11,10 @@ from relay.base.errors import RelayError
 from relay.base.ids import RoomId, UserId
 from relay.base.log import get_logger
 from relay.household import profile
-from relay.rooms.matrix import members, state
-from relay.rooms.matrix.drafting import Draft
-from relay.rooms.matrix.leaving import Leaving
-from relay.rooms.matrix.writer import RoomWriter
+from relay.rooms.matrix.deciding.drafting import Draft
+from relay.rooms.matrix.deciding.writer import RoomWriter
+from relay.rooms.matrix.membership.leaving import Leaving
+from relay.rooms.matrix.storage import members, state
 from relay.store.ledger import Change, Ledger
 
 MEMBER = "m.room.member"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from relay.base.errors import RelayError
 from relay.base.ids import DeviceId, EventId, RoomId, UserId
 from relay.household.sessions import Session
-from relay.rooms.matrix.stored_event import StoredEvent
+from relay.rooms.matrix.storage.stored_event import StoredEvent
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation, Tables
 

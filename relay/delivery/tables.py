@@ -1,5 +1,6 @@
 """Everything delivery keeps on flash, for the ledger."""
 
-from relay.delivery import incoming, media, outbox_tables, sending
+from relay.delivery import incoming, media, sending
+from relay.delivery.outbox import tables as outbox_tables
 
 TABLES = (outbox_tables.TABLES, incoming.TABLES, sending.TABLES, media.TABLES)

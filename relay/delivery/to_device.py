@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from relay.base.ids import DeviceId, ServerName, UserId, server_of
-from relay.delivery import outbox_queue
+from relay.delivery.outbox import queue as outbox_queue
 from relay.household import to_device
 from relay.store.ledger import Change
 

@@ -14,8 +14,9 @@ from relay.base.limits import MAX_UNREAD_COUNTERS, MAX_UNREAD_EVENTS
 from relay.core.matrix.power_levels import CREATE_KEY, POWER_LEVELS_KEY, PowerLevels
 from relay.delivery.push_evaluation import PushRules, RoomFacts, Verdict
 from relay.household import push_rules
-from relay.rooms.matrix import graph, members, receipts, state, timeline
-from relay.rooms.matrix.stored_event import StoredEvent, first_place_after
+from relay.rooms.matrix import receipts, timeline
+from relay.rooms.matrix.storage import graph, members, state
+from relay.rooms.matrix.storage.stored_event import StoredEvent, first_place_after
 from relay.store.ledger import Index
 
 MAIN = "main"

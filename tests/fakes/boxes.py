@@ -13,18 +13,19 @@ from relay.core.matrix import unpadded_base64
 from relay.core.matrix.events import Event
 from relay.core.matrix.replies import matrix_reply
 from relay.core.matrix.signing import SigningKey, sign_json
-from relay.rooms.matrix import departures, graph, members, signing_key, state, timeline
-from relay.rooms.matrix.answering import Answering
-from relay.rooms.matrix.backfill import Backfiller
-from relay.rooms.matrix.hosting import Hosting
-from relay.rooms.matrix.inbox import RoomInboxes
-from relay.rooms.matrix.inviting import Inviting
-from relay.rooms.matrix.joining import Joining
-from relay.rooms.matrix.leaving import Leaving
-from relay.rooms.matrix.receiving import PduReceiver
+from relay.rooms.matrix import signing_key, timeline
+from relay.rooms.matrix.deciding.writer import InitialEvent, RoomPlan, RoomWriter
+from relay.rooms.matrix.exchange.answering import Answering
+from relay.rooms.matrix.exchange.backfill import Backfiller
+from relay.rooms.matrix.exchange.inbox import RoomInboxes
+from relay.rooms.matrix.exchange.receiving import PduReceiver
+from relay.rooms.matrix.membership.hosting import Hosting
+from relay.rooms.matrix.membership.inviting import Inviting
+from relay.rooms.matrix.membership.joining import Joining
+from relay.rooms.matrix.membership.leaving import Leaving
 from relay.rooms.matrix.server_keys import ServerKeys
+from relay.rooms.matrix.storage import departures, graph, members, state
 from relay.rooms.matrix.tables import TABLES
-from relay.rooms.matrix.writer import InitialEvent, RoomPlan, RoomWriter
 from relay.store.ledger import Index, Ledger
 from tests.fakes.clock import FakeClock
 from tests.fakes.files import MemoryFiles
@@ -105,7 +106,7 @@ class Box:
 
     async def settle(self) -> int:
         """Work off every inbox once; return how many events still wait."""
-        from relay.rooms.matrix import inbox_book
+        from relay.rooms.matrix.storage import inbox_book
 
         return sum([await self.inboxes.settle(room) for room in await self.ledger.read(inbox_book.rooms)])
 

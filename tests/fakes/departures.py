@@ -1,4 +1,4 @@
-"""Departures without rooms: events that go to named servers, in the shape of `relay.rooms.matrix.departures`."""
+"""Departures without rooms: events that go to named servers, as `relay.rooms.matrix.storage.departures` has them."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -12,22 +12,23 @@ from relay.base.ids import DeviceId, MediaId, ServerName, UserId
 from relay.base.limits import MIB
 from relay.client_api.build import ClientParts, build
 from relay.delivery import media as media_room
-from relay.delivery import outbox_tables, sending
+from relay.delivery import sending
 from relay.delivery.media import Media, RemoteFile
-from relay.delivery.outbox import Outboxes
+from relay.delivery.outbox import tables as outbox_tables
+from relay.delivery.outbox.outboxes import Outboxes
 from relay.household import accounts, devices
 from relay.household.sessions import Session, Sessions
 from relay.household.tables import TABLES as HOUSEHOLD
 from relay.rooms.matrix import signing_key
-from relay.rooms.matrix.backfill import Backfiller
-from relay.rooms.matrix.inviting import Inviting
-from relay.rooms.matrix.joining import Joining
-from relay.rooms.matrix.leaving import Leaving
+from relay.rooms.matrix.deciding.writer import RoomWriter
+from relay.rooms.matrix.exchange.backfill import Backfiller
+from relay.rooms.matrix.membership.inviting import Inviting
+from relay.rooms.matrix.membership.joining import Joining
+from relay.rooms.matrix.membership.leaving import Leaving
 from relay.rooms.matrix.peers import RoomPeers
 from relay.rooms.matrix.server_keys import ServerKeys
 from relay.rooms.matrix.tables import TABLES as ROOMS
 from relay.rooms.matrix.typing import Typing
-from relay.rooms.matrix.writer import RoomWriter
 from relay.store.ledger import Change
 from relay.store.media_files import MediaFiles
 from relay.transport.message import Headers, Pieces, Request, Response

@@ -11,12 +11,13 @@ from relay.base.clock import SystemClock
 from relay.base.config import DeliveryConfig, RateConfig
 from relay.base.ids import DeviceId, EventId, RoomId, ServerName, UserId
 from relay.core.matrix.signing import SigningKey
-from relay.delivery import incoming, media, outbox_tables
+from relay.delivery import incoming, media
 from relay.delivery.home_again import greet_all
 from relay.delivery.incoming import Incoming
 from relay.delivery.introductions import Introductions
 from relay.delivery.media import Media
-from relay.delivery.outbox import Outboxes
+from relay.delivery.outbox import tables as outbox_tables
+from relay.delivery.outbox.outboxes import Outboxes
 from relay.federation.matrix import door
 from relay.federation.matrix.client.client import FederationClient
 from relay.federation.matrix.client.media import MatrixMedia
@@ -25,18 +26,19 @@ from relay.federation.matrix.client.people import MatrixPeoplePeers
 from relay.federation.matrix.client.rooms import MatrixRoomPeers
 from relay.federation.matrix.keys import OwnKeys
 from relay.household import accounts, consent, devices, tables, to_device
-from relay.rooms.matrix import members, signing_key, timeline
-from relay.rooms.matrix.answering import Answering
-from relay.rooms.matrix.hosting import Hosting
-from relay.rooms.matrix.inbox import RoomInboxes
-from relay.rooms.matrix.inviting import Inviting
-from relay.rooms.matrix.joining import Joining
-from relay.rooms.matrix.leaving import Leaving
-from relay.rooms.matrix.receiving import PduReceiver
+from relay.rooms.matrix import signing_key, timeline
+from relay.rooms.matrix.deciding.writer import InitialEvent, RoomPlan, RoomWriter
+from relay.rooms.matrix.exchange.answering import Answering
+from relay.rooms.matrix.exchange.inbox import RoomInboxes
+from relay.rooms.matrix.exchange.receiving import PduReceiver
+from relay.rooms.matrix.membership.hosting import Hosting
+from relay.rooms.matrix.membership.inviting import Inviting
+from relay.rooms.matrix.membership.joining import Joining
+from relay.rooms.matrix.membership.leaving import Leaving
 from relay.rooms.matrix.server_keys import ServerKeys
+from relay.rooms.matrix.storage import members
 from relay.rooms.matrix.tables import TABLES as ROOM_TABLES
 from relay.rooms.matrix.typing import Typing
-from relay.rooms.matrix.writer import InitialEvent, RoomPlan, RoomWriter
 from relay.store.ledger import Change, Index, Ledger
 from relay.store.media_files import MediaFiles
 from relay.transport.destination import Destination

@@ -10,7 +10,8 @@ import trio
 from relay.base.config import DeliveryConfig
 from relay.base.errors import NotFoundError, PeerRefusedError, UnreachableError
 from relay.base.ids import DeviceId, MediaId, RoomId, ServerName, UserId, parse_room_alias
-from relay.delivery import device_fan_out, outbox_queue, to_device
+from relay.delivery import device_fan_out, to_device
+from relay.delivery.outbox import queue as outbox_queue
 from relay.household import device_keys, profile, remote_devices
 from relay.rooms.matrix import aliases
 from relay.store.ledger import Change

@@ -10,7 +10,7 @@ from relay.base.ids import DeviceId, RoomId
 from relay.base.limits import BACKFILL_WAIT_S
 from relay.client_api.history import History
 from relay.household.sessions import Session
-from relay.rooms.matrix.backfill import Backfiller
+from relay.rooms.matrix.exchange.backfill import Backfiller
 from relay.transport.message import Request
 from tests.fakes.boxes import Box, Town
 

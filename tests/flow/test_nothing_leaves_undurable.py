@@ -24,8 +24,8 @@ from relay.core.matrix import canonical_json
 from relay.household import accounts, sessions
 from relay.household.sessions import Sessions
 from relay.household.tokens import Tokens
-from relay.rooms.matrix import departures
 from relay.rooms.matrix.server_keys import ServerKeys
+from relay.rooms.matrix.storage import departures
 from relay.store.committer import PendingChange
 from relay.store.ledger import Change, Ledger
 from relay.transport.message import Request, Response

@@ -19,7 +19,7 @@ from relay.core.matrix import canonical_json
 from relay.core.matrix.building import hash_and_sign
 from relay.core.matrix.room_versions import room_version
 from relay.federation.matrix.authentication import Signed, sign
-from relay.rooms.matrix import departures
+from relay.rooms.matrix.storage import departures
 from relay.transport.message import Response
 from tests.fakes.federated import FederatedBox, FederatedTown
 from tests.fakes.http import answer_json, make_request

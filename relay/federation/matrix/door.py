@@ -38,10 +38,10 @@ from relay.federation.matrix.authentication import Signed, check, choose
 from relay.federation.matrix.files import Files
 from relay.federation.matrix.keys import OwnKeys
 from relay.federation.matrix.origin_rate import OriginRate
-from relay.rooms.matrix import members
-from relay.rooms.matrix.answering import Answering
-from relay.rooms.matrix.hosting import Hosting
+from relay.rooms.matrix.exchange.answering import Answering
+from relay.rooms.matrix.membership.hosting import Hosting
 from relay.rooms.matrix.server_keys import ServerKeys
+from relay.rooms.matrix.storage import members
 from relay.transport.message import Request, Response
 from relay.transport.routing import Router
 

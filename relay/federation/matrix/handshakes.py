@@ -1,4 +1,4 @@
-"""Joining, leaving and inviting across servers: the doors onto `rooms.matrix.hosting`.
+"""Joining, leaving and inviting across servers: the doors onto `rooms.matrix.membership.hosting`.
 
 Source: Matrix S2S v1.19, "Joining Rooms", "Leaving Rooms (Rejecting Invites)", "Inviting to a room".
 """
@@ -6,7 +6,7 @@ Source: Matrix S2S v1.19, "Joining Rooms", "Leaving Rooms (Rejecting Invites)", 
 from relay.base.errors import InvalidInputError, MissingParamError
 from relay.federation.matrix.asking import Asking, parameters
 from relay.federation.matrix.origin_rate import OriginRate
-from relay.rooms.matrix.hosting import Hosting, IncompatibleRoomVersionError
+from relay.rooms.matrix.membership.hosting import Hosting, IncompatibleRoomVersionError
 from relay.transport.message import Response
 
 

@@ -1,4 +1,4 @@
-"""What other servers may read of our rooms: the doors onto `rooms.matrix.answering`, which decides what they may see.
+"""What other servers may read of our rooms, as `rooms.matrix.exchange.answering` decides.
 
 Source: Matrix S2S v1.19, "Retrieving events", "Backfilling and retrieving missing events", "Retrieving event
 authorisation information".
@@ -11,7 +11,7 @@ from relay.base.errors import InvalidInputError, MissingParamError
 from relay.base.ids import EventId, ServerName, parse_event_id
 from relay.base.limits import MAX_BACKFILL_EVENTS, MAX_MISSING_EVENTS_ASKED
 from relay.federation.matrix.asking import Asking, parameters
-from relay.rooms.matrix.answering import Answering
+from relay.rooms.matrix.exchange.answering import Answering
 from relay.transport.message import Response
 
 _DEFAULT_MISSING = 10

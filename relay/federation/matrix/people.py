@@ -12,7 +12,8 @@ from relay.base.limits import MAX_KEY_QUERY_USERS
 from relay.delivery.ledger import Change, Index, Ledger
 from relay.federation.matrix.asking import Asking, own_user, parameters
 from relay.household import accounts, cross_signing, device_keys, device_lists, key_queries, key_signatures, profile
-from relay.rooms.matrix import aliases, members
+from relay.rooms.matrix import aliases
+from relay.rooms.matrix.storage import members
 from relay.transport.message import Request, Response
 
 Json = dict[str, Any]

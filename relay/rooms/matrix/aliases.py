@@ -2,7 +2,7 @@
 
 from relay.base.errors import ConflictError, NotFoundError
 from relay.base.ids import RoomAlias, RoomId, UserId
-from relay.rooms.matrix import graph
+from relay.rooms.matrix.storage import graph
 from relay.rooms.matrix.tables import DROP_ALIAS, PUBLISH_ROOM, PUT_ALIAS
 from relay.store.ledger import Change, Index
 

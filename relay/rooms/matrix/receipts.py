@@ -8,8 +8,8 @@ from typing import Any
 
 from relay.base.ids import EventId, RoomId, UserId
 from relay.base.limits import MAX_RECEIPT_THREADS
-from relay.rooms.matrix import graph, members
-from relay.rooms.matrix.stored_event import id_blob, id_text
+from relay.rooms.matrix.storage import graph, members
+from relay.rooms.matrix.storage.stored_event import id_blob, id_text
 from relay.rooms.matrix.tables import NOTE_RECEIPT, PUT_RECEIPT
 from relay.store.ledger import Change, Index
 

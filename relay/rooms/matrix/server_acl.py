@@ -8,7 +8,7 @@ import ipaddress
 from relay.base.errors import ForbiddenError
 from relay.base.ids import RoomId, ServerName, split_server_name
 from relay.core.matrix.events import Event
-from relay.rooms.matrix import state
+from relay.rooms.matrix.storage import state
 from relay.store.ledger import Index
 
 

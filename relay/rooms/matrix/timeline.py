@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from relay.base.errors import InvalidInputError
 from relay.base.ids import EventId, RoomId
-from relay.rooms.matrix import graph, state, state_groups
-from relay.rooms.matrix.stored_event import Flags, StoredEvent, first_place_after
+from relay.rooms.matrix.storage import graph, state, state_groups
+from relay.rooms.matrix.storage.stored_event import Flags, StoredEvent, first_place_after
 from relay.store.ledger import Index
 
 _START = -(1 << 62)

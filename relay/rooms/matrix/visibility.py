@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from relay.base.ids import EventId, RoomId, ServerName, UserId
 from relay.core.matrix.events import Event, redacted_event
-from relay.rooms.matrix import graph, members, state
-from relay.rooms.matrix.stored_event import StoredEvent
+from relay.rooms.matrix.storage import graph, members, state
+from relay.rooms.matrix.storage.stored_event import StoredEvent
 from relay.store.ledger import Index
 
 _VISIBILITY = ("m.room.history_visibility", "")

@@ -8,8 +8,11 @@ import pytest
 from relay.base.errors import ForbiddenError, InvalidInputError, NotFoundError, PeerRefusedError, RelayError
 from relay.base.ids import EventId, RoomId, ServerName
 from relay.base.limits import MAX_BACKFILL_PDUS, MAX_INVITE_STRIPPED_BYTES, MAX_JOIN_VIA, MAX_MISSING_EVENTS_PAGE
-from relay.rooms.matrix import fetching, graph, inbox_book, invites, join_answer, merging
-from relay.rooms.matrix.hosting import IncompatibleRoomVersionError, UnableToAuthoriseJoinError
+from relay.rooms.matrix.deciding import merging
+from relay.rooms.matrix.exchange import fetching
+from relay.rooms.matrix.membership import invites, join_answer
+from relay.rooms.matrix.membership.hosting import IncompatibleRoomVersionError, UnableToAuthoriseJoinError
+from relay.rooms.matrix.storage import graph, inbox_book
 from tests.fakes.boxes import Box, Town
 
 STRANGER = ServerName("stranger.example")

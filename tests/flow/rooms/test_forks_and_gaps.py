@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay.base.ids import EventId, RoomId
-from relay.rooms.matrix import graph, state, timeline
+from relay.rooms.matrix import timeline
+from relay.rooms.matrix.storage import graph, state
 from tests.fakes.boxes import Box, Town
 
 

@@ -10,8 +10,8 @@ from relay.base.ids import EventId, RoomId, ServerName
 from relay.base.limits import MAX_ROOM_INBOX_PDUS
 from relay.core.matrix.building import hash_and_sign, sign_raw
 from relay.core.matrix.room_versions import room_version
-from relay.rooms.matrix import graph, inbox_book
-from relay.rooms.matrix.drafting import Draft, held_room, lay_out
+from relay.rooms.matrix.deciding.drafting import Draft, held_room, lay_out
+from relay.rooms.matrix.storage import graph, inbox_book
 from tests.fakes.boxes import Box, Town
 
 Raw = dict[str, Any]

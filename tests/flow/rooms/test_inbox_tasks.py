@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from relay.base.ids import EventId
 from relay.base.limits import INBOX_LIFE_S
-from relay.rooms.matrix import graph, inbox_book
+from relay.rooms.matrix.storage import graph, inbox_book
 from tests.fakes.boxes import Box, Town
 from tests.fakes.files import MemoryFiles
 

@@ -9,9 +9,11 @@ from relay.base.ids import EventId, RoomAlias, RoomId, ServerName
 from relay.base.limits import INVITE_LIFE_S, MAX_INVITES_PER_ORIGIN
 from relay.core.matrix.building import sign_raw
 from relay.core.matrix.room_versions import room_version
-from relay.rooms.matrix import aliases, departures, graph, invites, members, timeline, visibility
-from relay.rooms.matrix.drafting import Draft, held_room, lay_out
-from relay.rooms.matrix.join_commit import abandon_unfinished
+from relay.rooms.matrix import aliases, timeline, visibility
+from relay.rooms.matrix.deciding.drafting import Draft, held_room, lay_out
+from relay.rooms.matrix.membership import invites
+from relay.rooms.matrix.membership.join_commit import abandon_unfinished
+from relay.rooms.matrix.storage import departures, graph, members
 from relay.store.ledger import Index
 from tests.fakes.boxes import Box, Town
 from tests.fakes.files import MemoryFiles
@@ -239,13 +241,13 @@ async def test_a_join_that_a_power_cut_interrupts_is_invisible_and_can_be_made_a
     async with town.box("a.example") as here:
         room = await here.create(here.user("anna"))
         async with town.box("b.example", files) as there:
-            from relay.rooms.matrix import join_commit
+            from relay.rooms.matrix.membership import join_commit
 
             number = await there.ledger.run(join_commit.begin, room, room_version("12"))
 
             def half(change: object) -> None:
-                from relay.rooms.matrix.commit import put_event
-                from relay.rooms.matrix.stored_event import Flags
+                from relay.rooms.matrix.storage.commit import put_event
+                from relay.rooms.matrix.storage.stored_event import Flags
 
                 put_event(change, number, half_event, Flags.OUTLIER)  # type: ignore[arg-type]
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from relay.base.errors import RelayError
 from relay.base.ids import RoomId, ServerName
-from relay.rooms.matrix import state
+from relay.rooms.matrix.storage import state
 from tests.fakes.boxes import Box, Town
 
 VERBS = ("say", "name", "levels", "kick", "ban", "unban", "leave", "rejoin", "push", "lose", "settle", "nap")

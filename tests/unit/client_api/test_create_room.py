@@ -8,7 +8,7 @@ import pytest
 from relay.base.errors import InvalidInputError
 from relay.base.ids import ServerName, UserId
 from relay.client_api.create_room import InvalidRoomStateError, plan_room
-from relay.rooms.matrix.writer import RoomPlan
+from relay.rooms.matrix.deciding.writer import RoomPlan
 from tests.fakes.family import at, open_family
 
 ANN, SERVER = UserId("@ann:h"), ServerName("h")

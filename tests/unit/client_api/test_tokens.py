@@ -4,7 +4,7 @@ import pytest
 
 from relay.base.errors import InvalidInputError
 from relay.client_api.tokens import order_of
-from relay.delivery.sync_token import SyncToken
+from relay.delivery.sync.token import SyncToken
 from relay.rooms.matrix import timeline
 
 

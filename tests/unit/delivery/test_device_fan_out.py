@@ -5,7 +5,8 @@ from typing import Any
 import trio
 
 from relay.base.ids import DeviceId, RoomId, ServerName, UserId
-from relay.delivery import device_fan_out, outbox_queue
+from relay.delivery import device_fan_out
+from relay.delivery.outbox import queue as outbox_queue
 from relay.household import device_keys, device_lists, devices
 from relay.store.ledger import Change
 from tests.fakes.federated import FederatedBox, FederatedTown

@@ -5,9 +5,12 @@ from trio.testing import MockClock
 from relay.base.config import DeliveryConfig
 from relay.base.ids import ServerName
 from relay.base.limits import HOME_AGAIN_CONCURRENCY, HOME_AGAIN_KNOCKING_S, HOME_AGAIN_QUIET_S
-from relay.delivery import home_again, outbox, outbox_queue, outbox_tables
+from relay.delivery import home_again
 from relay.delivery.home_again import greet_again, greet_all, knock_all
-from relay.delivery.outbox import Outboxes
+from relay.delivery.outbox import outboxes as outbox
+from relay.delivery.outbox import queue as outbox_queue
+from relay.delivery.outbox import tables as outbox_tables
+from relay.delivery.outbox.outboxes import Outboxes
 from relay.store.ledger import Change, Index
 from tests.fakes import departures
 from tests.fakes.clock import FakeClock

@@ -1,6 +1,6 @@
 from relay.base.ids import UserId
 from relay.delivery.in_touch import in_touch_since
-from relay.rooms.matrix import members
+from relay.rooms.matrix.storage import members
 from tests.fakes.family import at, open_family, two
 
 

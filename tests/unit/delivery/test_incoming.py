@@ -17,7 +17,8 @@ from relay.base.limits import (
 )
 from relay.delivery.incoming import Incoming
 from relay.household import device_lists
-from relay.rooms.matrix import departures, receipts
+from relay.rooms.matrix import receipts
+from relay.rooms.matrix.storage import departures
 from relay.store.ledger import Change
 from tests.fakes.clock import FakeClock
 from tests.fakes.federated import FederatedBox, FederatedTown

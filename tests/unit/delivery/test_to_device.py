@@ -3,7 +3,8 @@ from typing import Any
 import trio
 
 from relay.base.ids import DeviceId, ServerName, UserId
-from relay.delivery import outbox_queue, to_device
+from relay.delivery import to_device
+from relay.delivery.outbox import queue as outbox_queue
 from tests.fakes.federated import FederatedTown
 
 D1 = DeviceId("D1")

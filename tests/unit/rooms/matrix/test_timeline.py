@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from relay.base.errors import InvalidInputError
 from relay.base.ids import EventId, RoomId
 from relay.rooms.matrix import timeline
-from relay.rooms.matrix.stored_event import StoredEvent
+from relay.rooms.matrix.storage.stored_event import StoredEvent
 from relay.rooms.matrix.timeline import parse_token, token
 from tests.fakes.boxes import Box, Town
 

@@ -1,0 +1,1 @@
+"""The answer to an app's long poll, section by section."""

@@ -1,0 +1,1 @@
+"""Rooms as the ledger holds them: events, states, members, and the commit that writes them."""
