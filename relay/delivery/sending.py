@@ -29,13 +29,9 @@ _EXPIRE = Operation(602, "DELETE FROM client_transaction WHERE position <= ?", l
 # The row number is the position of the change, so rows are appended; the one index costs 16 bytes and a row number.
 # Digests are in no order, and each would dirty another page of a large index: it is one small tree after another,
 # each of 8,192 positions, and only the pages of the last are written again.
-_FIND = (
-    "WITH RECURSIVE generations (n) AS (SELECT max(position) >> 13 FROM client_transaction UNION ALL SELECT"
-    " (SELECT max(position) >> 13 FROM client_transaction WHERE position < n << 13) FROM generations"
-    " WHERE n IS NOT NULL)"
-    " SELECT t.event FROM generations g CROSS JOIN client_transaction t"
-    " ON (t.position >> 13) = g.n AND t.request = ?1 LIMIT 1"
-)
+_NEWEST = "SELECT max(position) FROM client_transaction"
+_NEWEST_BEFORE = "SELECT max(position) FROM client_transaction WHERE position < ?"
+_FIND = "SELECT event FROM client_transaction WHERE (position >> 13) = ? AND request = ?"
 TABLES = Tables(
     name="client_transactions",
     ddl=(
@@ -83,9 +79,14 @@ def refuse_repeated(index: Index, transaction: ClientTransaction) -> None:
     Raises:
         AlreadySentError: it is not.
     """
-    row = index.row(_FIND, transaction.digest())
-    if row is not None:
-        raise AlreadySentError(None if row[0] is None else _event_id(row[0]))
+    request = transaction.digest()
+    newest: int | None = index.value(_NEWEST)
+    while newest is not None:
+        generation = newest >> 13
+        row = index.row(_FIND, generation, request)
+        if row is not None:
+            raise AlreadySentError(None if row[0] is None else _event_id(row[0]))
+        newest = index.value(_NEWEST_BEFORE, generation << 13)
 
 
 def record(change: Change, transaction: ClientTransaction, event_id: EventId | None, now_ms: int) -> None:

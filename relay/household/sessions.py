@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from relay.base.clock import Clock
 from relay.base.ids import DeviceId, UserId
-from relay.base.limits import LAST_SEEN_RESOLUTION_MS
+from relay.base.limits import LAST_SEEN_RESOLUTION_MS, MAX_KNOWN_TOKENS
 from relay.household import accounts, devices, tokens
 from relay.household.faults import DeactivatedError, UnknownTokenError
 from relay.household.tokens import Tokens
@@ -55,6 +55,11 @@ def authenticate(index: Index, access_token: str, now_ms: int) -> Session:
     Raises:
         UnknownTokenError: nobody was given it, or it expired (then with `soft_logout`).
     """
+    return _look_up(index, access_token, now_ms)[0]
+
+
+def _look_up(index: Index, access_token: str, now_ms: int) -> tuple[Session, int]:
+    """Return the session, and until when that is all there is to say about it unless a token ends."""
     row = index.row(
         "SELECT t.user, t.device, t.generation, t.expires_ms, t.confirmed, d.last_seen_ms FROM tokens t"
         " LEFT JOIN devices d ON d.user = t.user AND d.device = t.device WHERE t.hash = ? AND t.refresh = 0",
@@ -65,8 +70,9 @@ def authenticate(index: Index, access_token: str, now_ms: int) -> Session:
     user, device, generation, expires_ms, confirmed, seen_ms = row
     if expires_ms is not None and expires_ms <= now_ms:
         raise UnknownTokenError("this access token has expired", soft_logout=True)
-    stale = now_ms - (seen_ms or 0) > LAST_SEEN_RESOLUTION_MS
-    return Session(UserId(index.name(user)), DeviceId(device), generation, bool(confirmed), stale)
+    fresh_until_ms = (seen_ms or 0) + LAST_SEEN_RESOLUTION_MS
+    session = Session(UserId(index.name(user)), DeviceId(device), generation, bool(confirmed), now_ms > fresh_until_ms)
+    return session, fresh_until_ms if expires_ms is None else min(fresh_until_ms, expires_ms - 1)
 
 
 def confirm(change: Change, session: Session, now_ms: int) -> None:
@@ -110,11 +116,18 @@ def close_all(change: Change, user: UserId, *, keep: DeviceId | None = None) -> 
 
 
 class Sessions:
-    """The door's bell: turns tokens into sessions, and keeps what a first use has to write."""
+    """The door's bell: turns tokens into sessions, and keeps what a first use has to write.
+
+    Tokens that were shown lately are known by heart, until any token ends: a look into the ledger for every request
+    would be a tenth of the work of sending a message.
+    """
 
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
         self._ledger = ledger
         self._clock = clock
+        # Open as long as the ledger: an end is heard before whoever asked for it is answered.
+        self._endings = ledger.watch(tokens.ENDINGS).__enter__()
+        self._known: dict[str, tuple[Session, int]] = {}
 
     async def authenticate(self, access_token: str) -> Session:
         """Return the session of `access_token`.
@@ -123,8 +136,20 @@ class Sessions:
             UnknownTokenError: as the function of this name.
         """
         now_ms = self._clock.wall_ms()
-        session = await self._ledger.read(authenticate, access_token, now_ms)
+        known = self._known_now()
+        held = known.get(access_token)
+        if held is not None and now_ms <= held[1]:
+            return held[0]
+        session, until_ms = await self._ledger.read(_look_up, access_token, now_ms)
         # Where flash has failed nobody can be noted any more, and everybody still reads.
         if (session.stale or not session.confirmed) and self._ledger.healthy:
             await self._ledger.run(confirm, session, now_ms)
+        elif not session.stale and session.confirmed and self._known_now() is known and len(known) < MAX_KNOWN_TOKENS:
+            known[access_token] = session, until_ms
         return session
+
+    def _known_now(self) -> dict[str, tuple[Session, int]]:
+        # A new one, not an emptied one: what was read before a token ended is not put into it.
+        if self._endings.take() or len(self._known) >= MAX_KNOWN_TOKENS:
+            self._known = {}
+        return self._known

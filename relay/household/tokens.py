@@ -22,6 +22,8 @@ _DROP_DEVICE = Operation(311, "DELETE FROM tokens WHERE user = ? AND device = ?"
 _DROP_OTHERS = Operation(312, "DELETE FROM tokens WHERE user = ? AND device = ? AND generation <> ?")
 _DROP_NEWER = Operation(313, "DELETE FROM tokens WHERE user = ? AND device = ? AND generation > ?")
 _CONFIRM = Operation(314, "UPDATE tokens SET confirmed = 1 WHERE user = ? AND device = ? AND generation = ?")
+ENDINGS = ("tokens",)
+"""The topic rung whenever tokens end."""
 OPERATIONS = (_ADD, _DROP_DEVICE, _DROP_OTHERS, _DROP_NEWER, _CONFIRM)
 
 
@@ -68,14 +70,17 @@ def add(change: Change, user: int, device: DeviceId, tokens: Tokens, *, confirme
 def drop_device(change: Change, user: int, device: DeviceId) -> None:
     """Forget every token of a device."""
     change.write(_DROP_DEVICE, user, device)
+    change.wake(ENDINGS)
 
 
 def drop_newer(change: Change, user: int, device: DeviceId, generation: int) -> None:
     """Forget the generations after `generation`: pairs that were given out and never used."""
     change.write(_DROP_NEWER, user, device, generation)
+    change.wake(ENDINGS)
 
 
 def confirm(change: Change, user: int, device: DeviceId, generation: int) -> None:
     """Note that the app holds `generation`: all earlier tokens of the device end here."""
     change.write(_DROP_OTHERS, user, device, generation)
     change.write(_CONFIRM, user, device, generation)
+    change.wake(ENDINGS)

@@ -55,6 +55,12 @@ class Watch:
     async def wait(self) -> frozenset[Hashable]:
         """Return the topics rung since the watch was opened or last waited; wait for one where there is none."""
         await self._event.wait()
+        return self.take()
+
+    def take(self) -> frozenset[Hashable]:
+        """As `wait`, but return at once, with nothing where no topic was rung."""
+        if not self._rung:
+            return frozenset()
         rung = frozenset(self._rung)
         self._rung.clear()
         self._event = trio.Event()

@@ -1,11 +1,12 @@
 """Making events of our own: laid out, hashed, signed, named. Source: Server-Server API v1.19, "Signing Events"."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from relay.base.ids import EventId, RoomId, ServerName, UserId
 from relay.core.matrix import canonical_json, unpadded_base64
-from relay.core.matrix.events import MAX_DEPTH, Event, content_hash, parse_pdu
+from relay.core.matrix.events import MAX_DEPTH, Event, hashed_bytes, parse_made
 from relay.core.matrix.redaction import redact
 from relay.core.matrix.room_versions import RoomVersion
 from relay.core.matrix.signing import SigningKey
@@ -66,7 +67,9 @@ def hash_and_sign(raw: Mapping[str, Any], version: RoomVersion, server: ServerNa
     Raises:
         InvalidInputError: its form or size is not that of an event of this room version.
     """
-    return parse_pdu(sign_raw(raw, version, server, key), version)
+    made, hashed, signed = _sign(raw, version, server, key)
+    made.pop("unsigned", None)
+    return parse_made(made, version, hashed=hashed, signed=signed)
 
 
 def sign_raw(raw: Mapping[str, Any], version: RoomVersion, server: ServerName, key: SigningKey) -> dict[str, Any]:
@@ -75,10 +78,19 @@ def sign_raw(raw: Mapping[str, Any], version: RoomVersion, server: ServerName, k
     Raises:
         NotCanonicalError: it has no canonical form.
     """
-    hashed = {**raw, "hashes": {"sha256": content_hash(raw)}}
-    kept = redact(hashed, version)
+    return _sign(raw, version, server, key)[0]
+
+
+def _sign(
+    raw: Mapping[str, Any], version: RoomVersion, server: ServerName, key: SigningKey
+) -> tuple[dict[str, Any], bytes, bytes]:
+    """Return the signed PDU, what its content hash covers and what its signature covers."""
+    hashed = hashed_bytes(raw)
+    made = {**raw, "hashes": {"sha256": unpadded_base64.encode(hashlib.sha256(hashed).digest())}}
+    kept = redact(made, version)
     kept.pop("signatures", None)
-    signature = unpadded_base64.encode(key.sign(canonical_json.encode_checked(kept)))
+    signed = canonical_json.encode_checked(kept)
     old = raw.get("signatures") or {}
-    hashed["signatures"] = {**old, server: {**old.get(server, {}), key.key_id: signature}}
-    return hashed
+    signature = unpadded_base64.encode(key.sign(signed))
+    made["signatures"] = {**old, server: {**old.get(server, {}), key.key_id: signature}}
+    return made, hashed, signed

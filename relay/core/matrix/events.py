@@ -113,17 +113,29 @@ def parse_pdu(raw: Mapping[str, Any], version: RoomVersion) -> Event:
     """
     if "unsigned" in raw:
         raw = {key: value for key, value in raw.items() if key != "unsigned"}
+    return _parse(raw, version, hashed_bytes(raw), None)
+
+
+def parse_made(raw: Mapping[str, Any], version: RoomVersion, *, hashed: bytes, signed: bytes) -> Event:
+    """Return what `parse_pdu` returns, where `hashed_bytes` of `raw` and what is signed of it are known already.
+
+    Raises:
+        InvalidInputError: as `parse_pdu`.
+    """
+    return _parse(raw, version, hashed, signed)
+
+
+def _parse(raw: Mapping[str, Any], version: RoomVersion, body: bytes, signed: bytes | None) -> Event:
     hashes, signatures = _dict(raw, "hashes"), _dict(raw, "signatures")
     if not all(isinstance(entry, dict) for entry in signatures.values()):
         raise MalformedEventError("signatures is not an object of objects")
     claimed_hash = hashes.get("sha256")
     if not isinstance(claimed_hash, str):
         raise MalformedEventError("hashes.sha256 is missing")
-    body = canonical_json.encode({key: value for key, value in raw.items() if key not in _NOT_IN_CONTENT_HASH})
     seals = canonical_json.encode({"hashes": hashes, "signatures": signatures})
     if len(body) + len(seals) - 1 > MAX_EVENT_BYTES:
         raise EventTooLargeError(f"event is larger than {MAX_EVENT_BYTES} bytes")
-    signed = _reference_bytes(raw, version)
+    signed = _reference_bytes(raw, version) if signed is None else signed
     event_id = EventId("$" + unpadded_base64.encode_url(hashlib.sha256(signed).digest()))
     event = _read(raw, version, event_id)
     event.content_hash_ok = _same_hash(claimed_hash, hashlib.sha256(body).digest())
@@ -156,8 +168,16 @@ def content_hash(raw: Mapping[str, Any]) -> str:
     Raises:
         NotCanonicalError: it has no canonical form.
     """
-    body = canonical_json.encode({key: value for key, value in raw.items() if key not in _NOT_IN_CONTENT_HASH})
-    return unpadded_base64.encode(hashlib.sha256(body).digest())
+    return unpadded_base64.encode(hashlib.sha256(hashed_bytes(raw)).digest())
+
+
+def hashed_bytes(raw: Mapping[str, Any]) -> bytes:
+    """Return what the content hash covers: the canonical form without hashes, signatures and `unsigned`.
+
+    Raises:
+        NotCanonicalError: it has no canonical form.
+    """
+    return canonical_json.encode({key: value for key, value in raw.items() if key not in _NOT_IN_CONTENT_HASH})
 
 
 def event_id_of(raw: Mapping[str, Any], version: RoomVersion) -> EventId:

@@ -118,3 +118,26 @@ def test_drawn_tokens_are_never_the_same() -> None:
     assert len({pair.access, pair.refresh, tokens.draw_tokens().access}) == 3
     assert (pair.expires_ms, tokens.draw_tokens().refresh) == (7, None)
     assert len(tokens.draw_device_id()) == 10
+
+
+async def test_a_token_known_by_heart_ends_with_its_session_and_in_time(home: Ledger) -> None:
+    clock = FixedClock()
+    bell = Sessions(home, clock)
+    await home.run(sessions.open_session, ALICE, PHONE, None, clock.now_ms, Tokens("a1", "r1", clock.now_ms + 10))
+    for _ in range(2):
+        assert (await bell.authenticate("a1")).device == PHONE
+        assert (await bell.authenticate(f"{BOB} {PHONE}")).user == BOB
+    clock.now_ms += 10
+    with pytest.raises(UnknownTokenError):
+        await bell.authenticate("a1")
+    await home.run(sessions.close, Session(BOB, PHONE))
+    with pytest.raises(UnknownTokenError):
+        await bell.authenticate(f"{BOB} {PHONE}")
+    assert (await bell.authenticate(f"{ALICE} {TABLET}")).device == TABLET
+
+
+async def test_no_more_tokens_are_known_by_heart_than_the_limit(home: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MAX_KNOWN_TOKENS", 2)
+    bell = Sessions(home, FixedClock())
+    for name in (f"{ALICE} {PHONE}", f"{ALICE} {TABLET}", f"{BOB} {PHONE}") * 2:
+        assert (await bell.authenticate(name)).user in name

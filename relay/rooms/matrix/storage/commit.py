@@ -8,7 +8,7 @@ from relay.core.matrix.events import Event
 from relay.rooms.matrix.storage import graph, redactions, state_groups
 from relay.rooms.matrix.storage.current_state import move_current_state
 from relay.rooms.matrix.storage.graph import RoomRow
-from relay.rooms.matrix.storage.packing import pack
+from relay.rooms.matrix.storage.packing import pack_event
 from relay.rooms.matrix.storage.state_groups import State
 from relay.rooms.matrix.storage.stored_event import POSITION_SHIFT, Flags, id_blob
 from relay.rooms.matrix.tables import ADD_DEPARTURE, ADD_EVENT, ADVANCE_STATE, ADVANCE_TIPS, PLACE_EVENT, PUT_ROOM
@@ -71,7 +71,7 @@ def put_event(
         change.write(PLACE_EVENT, number, place, int(flags), group)
         return number
     number = int(change.value("SELECT max(number) FROM events") or 0) + 1
-    change.write(ADD_EVENT, number, room, place, int(flags), group, id_blob(event.event_id), pack(event.raw))
+    change.write(ADD_EVENT, number, room, place, int(flags), group, id_blob(event.event_id), pack_event(event))
     return number
 
 

@@ -9,30 +9,27 @@ from relay.base.ids import EventId, RoomId, UserId
 from relay.core.matrix.events import Event
 from relay.core.matrix.room_versions import RoomVersion, room_version
 from relay.rooms.matrix.storage.packing import read_event
-from relay.rooms.matrix.storage.stored_event import Flags, StoredEvent, id_blob, id_text
+from relay.rooms.matrix.storage.stored_event import Flags, StoredEvent, flags_of, id_blob, id_text
 from relay.store.ledger import Index
 
+# Plain, because this runs for every event that is read.
+_REJECTED = int(Flags.REJECTED)
 _TIP = struct.Struct("<I")
 _EVENT = (
     "SELECT e.number, e.room, e.place, e.flags, e.redaction, e.id, e.pdu, r.version FROM events e"
     " LEFT JOIN rooms r ON r.number = e.room"
 )
 _BY_NUMBER = f"{_EVENT} WHERE e.number = ?"
-# Generation after generation, the newest first: what is asked for is nearly always young.
+_NEWEST_GENERATION = "SELECT max(number) >> 16 FROM events"
 _NUMBER_BY_ID = (
-    "WITH RECURSIVE generations (n) AS ("
-    " SELECT max(number) >> 16 FROM events UNION ALL SELECT n - 1 FROM generations WHERE n > 0)"
-    " SELECT e.number FROM generations g CROSS JOIN events e"
-    " ON (e.number >> 16) = g.n AND substr(e.id, 1, 4) = substr(?1, 1, 4) AND e.id = ?1 LIMIT 1"
+    "SELECT number FROM events WHERE (number >> 16) = ?2 AND substr(id, 1, 4) = substr(?1, 1, 4) AND id = ?1"
 )
-_BY_ID = f"{_EVENT} WHERE e.number = ({_NUMBER_BY_ID})"
 _CURRENT = (
     "SELECT e.number, e.room, e.place, e.flags, e.redaction, e.id, e.pdu, r.version FROM current_state c"
     " JOIN events e ON e.number = c.event JOIN rooms r ON r.number = c.room"
     " WHERE c.room = ? AND c.type = ? AND c.state_key = ?"
 )
-_KNOWN = "SELECT number, flags, state FROM events"
-_KNOWN_BY_ID = f"{_KNOWN} WHERE number = ({_NUMBER_BY_ID})"
+_KNOWN = "SELECT number, flags, state FROM events WHERE number = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +123,8 @@ def extremities(index: Index, room_id: RoomId) -> list[EventId]:
 
 def event(index: Index, event_id: EventId, *, version: str | None = None) -> StoredEvent | None:
     """Return a stored event, None if it is not here. `version`: of the room, where its row is not written yet."""
-    found = index.row(_BY_ID, id_blob(event_id))
-    return None if found is None else _stored(index, found, version)
+    number = number_of(index, event_id)
+    return None if number is None else by_number(index, number, version)
 
 
 def by_number(index: Index, number: int, version: str | None = None) -> StoredEvent:
@@ -158,7 +155,7 @@ class Known:
 
 def known(index: Index, event_id: EventId) -> Known | None:
     """Return what is decided about an event, None if it is not here."""
-    found = index.row(_KNOWN_BY_ID, id_blob(event_id))
+    found = index.row(_KNOWN, number_of(index, event_id))
     return None if found is None else Known(found[0], Flags(found[1]), found[2])
 
 
@@ -170,8 +167,13 @@ def current(index: Index, room_number: int, kind: int, state_key: int) -> Stored
 
 def number_of(index: Index, event_id: EventId) -> int | None:
     """Return the row of an event, None if it is not here."""
-    number: int | None = index.value(_NUMBER_BY_ID, id_blob(event_id))
-    return number
+    blob = id_blob(event_id)
+    # The newest generation first: what is asked for is nearly always young.
+    for generation in range(index.value(_NEWEST_GENERATION) or 0, -1, -1):
+        number: int | None = index.value(_NUMBER_BY_ID, blob, generation)
+        if number is not None:
+            return number
+    return None
 
 
 def numbers_of(index: Index, event_ids: Iterable[EventId]) -> Mapping[EventId, int]:
@@ -191,9 +193,9 @@ def _stored(index: Index, found: tuple[Any, ...], version: str | None) -> Stored
     known = room_version_id or version or "12"
     because = None if redaction is None else by_number(index, redaction, known).event
     return StoredEvent(
-        event=read_event(packed, id_text(blob), room_id, known, rejected=bool(flags & Flags.REJECTED)),
+        event=read_event(packed, id_text(blob), room_id, known, rejected=bool(flags & _REJECTED)),
         number=number,
-        flags=Flags(flags),
+        flags=flags_of(flags),
         order=place,
         redacted_because=because,
     )

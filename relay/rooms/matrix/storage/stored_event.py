@@ -2,6 +2,7 @@
 
 import base64
 import enum
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,12 @@ class Flags(enum.IntFlag):
     """A redaction whose target is unknown or was not its to redact: not for clients."""
     EDGE = 64
     """The join of this box, whose earlier state is known though its ancestors are not."""
+
+
+@functools.lru_cache
+def flags_of(value: int) -> Flags:
+    """Return what a stored number means."""
+    return Flags(value)
 
 
 def id_blob(event_id: EventId) -> bytes:
