@@ -59,6 +59,12 @@ class NotYetUploadedError(RelayError):
     retryable = True
 
 
+class RemoteTooLargeError(TooLargeError):
+    """Another server's file is larger than what is kept here (status 502, `M_TOO_LARGE`)."""
+
+    code = "media.remote_too_large"
+
+
 class CannotOverwriteError(ConflictError):
     """The media id already has its bytes (`M_CANNOT_OVERWRITE_MEDIA`)."""
 
@@ -165,7 +171,8 @@ class Media:
         Raises:
             NotFoundError: there is no such file.
             NotYetUploadedError: its bytes did not come within `wait_s`.
-            TooLargeError, UnreachableError, PeerRefusedError: as `RemoteMedia.fetch`.
+            RemoteTooLargeError: it is more than `MAX_MEDIA_BYTES`.
+            UnreachableError, PeerRefusedError: as `RemoteMedia.fetch`.
         """
         if server == self._server:
             return await self._find_local(media_id, wait_s)
@@ -203,7 +210,10 @@ class Media:
         try:
             await self._make_room()
             async with self._remote.fetch(server, media_id) as remote:
-                file = await self._receive(remote.chunks)
+                try:
+                    file = await self._receive(remote.chunks)
+                except TooLargeError as error:
+                    raise RemoteTooLargeError(str(error)) from None
                 media = StoredMedia(file, remote.content_type or "application/octet-stream", remote.filename)
             await self._keep(lambda change, now_ms: _put(change, (server, media_id), None, now_ms, media), file)
         finally:

@@ -7,8 +7,10 @@ import pytest
 import trustme
 
 from tests.interop.box_process import BoxProcess
+from tests.interop.hostile_server import HostileServer
 from tests.interop.peer_environments import synapse_python
 from tests.interop.synapse_peer import SynapsePeer
+from tests.interop.victim import Victim
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +28,16 @@ def synapse(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
 def box(authority: trustme.CA, tmp_path: Path) -> Iterator[BoxProcess]:
     with BoxProcess(tmp_path / "box", authority) as box:
         yield box
+
+
+@pytest.fixture(scope="module")
+def victim(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
+    settings = {"federation.request_timeout_s": "3", "federation.connect_timeout_s": "3"}
+    with BoxProcess(tmp_path_factory.mktemp("box"), authority, settings=settings) as box:
+        yield Victim(box)
+
+
+@pytest.fixture(scope="module")
+def hostile(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostileServer]:
+    with HostileServer(tmp_path_factory.mktemp("hostile"), authority) as server:
+        yield server

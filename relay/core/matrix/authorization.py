@@ -137,6 +137,8 @@ def check_auth_events(event: Event, auth_events: Iterable[Event]) -> None:
     """
     if event.type == CREATE:
         return
+    if len(set(event.auth_events)) < len(event.auth_events):
+        refuse("an auth event is named twice")
     wanted, seen = auth_types(event, event.version), set()
     for cited in auth_events:
         if cited.room_id != event.room_id:

@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from relay.base.errors import InvalidInputError, NotJsonError
-from relay.base.limits import MAX_JSON_DEPTH
+from relay.base.errors import InvalidInputError, NotJsonError, TooLargeError
+from relay.base.limits import MAX_JSON_DEPTH, MAX_JSON_VALUES
 
 _STRICT = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 _LONG_NUMBER = re.compile(rb"[0-9]{20}")
@@ -68,13 +68,17 @@ def encode_lenient(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
         raise NotCanonicalError(f"not JSON: {error}") from None
 
 
-def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+def parse(body: bytes, most_values: int = MAX_JSON_VALUES) -> Any:  # noqa: ANN401 - any JSON value
     """Return the value of a JSON text.
 
     Raises:
         NotJsonError: it is not JSON in UTF-8.
         NotCanonicalError: it is nested deeper than `MAX_JSON_DEPTH`.
+        TooLargeError: it may hold more than `most_values` values.
     """
+    # An empty list is 3 bytes of text and 64 of memory: length alone bounds nothing.
+    if len(body) > most_values and sum(map(body.count, (b",", b"[", b"{"))) > most_values:
+        raise TooLargeError(f"the JSON holds more than {most_values} values")
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -88,14 +92,15 @@ def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     return value
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes, most_values: int = MAX_JSON_VALUES) -> dict[str, Any]:
     """Return the value of a JSON text that must be an object.
 
     Raises:
         NotJsonError: it is not JSON in UTF-8.
         InvalidInputError: it is another kind of value, or is nested too deeply.
+        TooLargeError: as `parse`.
     """
-    value = parse(body)
+    value = parse(body, most_values)
     if not isinstance(value, dict):
         raise InvalidInputError("the body is not a JSON object")
     return value

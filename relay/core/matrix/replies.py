@@ -33,6 +33,7 @@ REPLIES: Final[dict[str, tuple[int, str]]] = {
     "login.unknown_type": (400, "M_UNKNOWN"),
     "media.cannot_overwrite": (409, "M_CANNOT_OVERWRITE_MEDIA"),
     "media.cannot_thumbnail": (400, "M_UNKNOWN"),
+    "media.remote_too_large": (502, "M_TOO_LARGE"),
     "media.not_yet_uploaded": (504, "M_NOT_YET_UPLOADED"),
     "not_found": (404, "M_NOT_FOUND"),
     "peer.refused": (502, "M_UNKNOWN"),

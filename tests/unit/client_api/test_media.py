@@ -1,5 +1,6 @@
 """Files through the door: kept sealed, handed out whole and in parts, fetched from afar once."""
 
+import pytest
 import trio
 
 from relay.base.limits import MAX_MEDIA_BYTES, MAX_PENDING_UPLOADS_PER_USER, UPLOAD_WAIT_S
@@ -128,6 +129,16 @@ async def test_a_file_beyond_the_limit_is_refused_and_leaves_nothing() -> None:
         request = Request("POST", UPLOAD, headers, source=Pieces(*[chunk] * 10, b"x"))
         response = await family.door.answer(request)
         assert (response.status, response.parsed()["errcode"]) == (413, "M_TOO_LARGE")
+        assert family.media_files.used_bytes == 0
+
+
+async def test_a_file_of_another_server_beyond_the_limit_is_that_servers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_family() as family:
+        ann = await family.app("ann")
+        monkeypatch.setattr("relay.delivery.media.MAX_MEDIA_BYTES", 4999)
+        family.far.files["far.test", "abc"] = ("image/gif", "dog.gif", bytes(5000))
+        path = "/_matrix/client/v1/media/download/far.test/abc"
+        assert await ann.refused("GET", path) == (502, "M_TOO_LARGE")
         assert family.media_files.used_bytes == 0
 
 

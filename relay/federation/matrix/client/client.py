@@ -10,9 +10,9 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from relay.base.errors import InvalidInputError, PeerRefusedError, UnreachableError
+from relay.base.errors import InvalidInputError, PeerRefusedError, TooLargeError, UnreachableError
 from relay.base.ids import ServerName
-from relay.base.limits import MAX_PEER_JSON_BYTES
+from relay.base.limits import MAX_JSON_VALUES, MAX_PEER_JSON_BYTES, MAX_PEER_ROOM_VALUES
 from relay.base.log import get_logger
 from relay.core.matrix import canonical_json
 from relay.core.matrix.signing import SigningKey
@@ -58,20 +58,35 @@ class FederationClient:
         self._key = key
 
     async def get(
-        self, server: ServerName, path: str, query: Query = (), *, signed: bool = True, timeout_s: float | None = None
+        self,
+        server: ServerName,
+        path: str,
+        query: Query = (),
+        *,
+        signed: bool = True,
+        timeout_s: float | None = None,
+        limit_bytes: int = MAX_PEER_JSON_BYTES,
     ) -> Json:
         """Return the JSON object a server answers a GET with; `path` is percent-encoded already.
 
         Raises:
-            UnreachableError: no answer, a 5xx, or an answer that is not JSON.
+            UnreachableError: no answer, a 5xx, or an answer that is not JSON or longer than `limit_bytes`.
             PeerRefusedError: it refused.
         """
         target = f"{path}?{urlencode(query)}" if query else path
-        return await self._ask(server, "GET", target, None, signed=signed, timeout_s=timeout_s)
+        return await self._ask(server, "GET", target, None, signed=signed, timeout_s=timeout_s, limit_bytes=limit_bytes)
 
-    async def put(self, server: ServerName, path: str, content: Json, *, timeout_s: float | None = None) -> Json:
+    async def put(
+        self,
+        server: ServerName,
+        path: str,
+        content: Json,
+        *,
+        timeout_s: float | None = None,
+        limit_bytes: int = MAX_PEER_JSON_BYTES,
+    ) -> Json:
         """Return what a server answers a PUT of `content` with; raises as `get`."""
-        return await self._ask(server, "PUT", path, content, timeout_s=timeout_s)
+        return await self._ask(server, "PUT", path, content, timeout_s=timeout_s, limit_bytes=limit_bytes)
 
     async def post(self, server: ServerName, path: str, content: Json, *, timeout_s: float | None = None) -> Json:
         """Return what a server answers a POST of `content` with; raises as `get`."""
@@ -85,7 +100,7 @@ class FederationClient:
         destination = (await self._resolve(server))[0]
         async with self._http.stream(destination, "GET", target, headers=headers, timeout_s=self._timeout_s) as reply:
             if reply.status != 200:
-                _refuse(reply.status, await reply.read(_ERROR_BODY_BYTES))
+                _refuse(reply.status, await _read_error(reply))
             yield reply
 
     async def _ask(
@@ -97,6 +112,7 @@ class FederationClient:
         *,
         signed: bool = True,
         timeout_s: float | None = None,
+        limit_bytes: int = MAX_PEER_JSON_BYTES,
     ) -> Json:
         headers: list[tuple[str, str]] = []
         body = b""
@@ -107,14 +123,17 @@ class FederationClient:
             headers.append(("Authorization", sign(self._server, self._key, server, Signed(method, target, content))))
         reply: ClientResponse | None = None
         for destination in await self._resolve(server):
-            reply = await self._try(destination, method, target, headers=headers, body=body, timeout_s=timeout_s)
+            reply = await self._try(
+                destination, method, target, headers=headers, body=body, timeout_s=timeout_s, limit_bytes=limit_bytes
+            )
             if reply is not None:
                 break
         if reply is None:
             raise UnreachableError("the server does not answer")
         if reply.status != 200:
             _refuse(reply.status, reply.body, reply.headers.get("retry-after"))
-        return _parsed(reply.body)
+        most_values = MAX_PEER_ROOM_VALUES if limit_bytes > MAX_PEER_JSON_BYTES else MAX_JSON_VALUES
+        return _parsed(reply.body, most_values)
 
     async def _try(
         self,
@@ -125,6 +144,7 @@ class FederationClient:
         headers: list[tuple[str, str]],
         body: bytes,
         timeout_s: float | None,
+        limit_bytes: int,
     ) -> ClientResponse | None:
         try:
             return await self._http.request(
@@ -134,8 +154,10 @@ class FederationClient:
                 headers=headers,
                 body=body,
                 timeout_s=timeout_s or self._timeout_s,
-                limit_bytes=MAX_PEER_JSON_BYTES,
+                limit_bytes=limit_bytes,
             )
+        except TooLargeError:
+            raise UnreachableError("the server's answer is too long") from None
         except UnreachableError as error:
             log.debug("federation.address_failed", reason=str(error))
             return None
@@ -147,11 +169,20 @@ class FederationClient:
         return destinations
 
 
-def _parsed(body: bytes) -> Json:
+def _parsed(body: bytes, most_values: int) -> Json:
     try:
-        return canonical_json.parse_object(body)
+        return canonical_json.parse_object(body, most_values)
     except InvalidInputError:
         raise UnreachableError("the server answered with something that is not a JSON object") from None
+    except TooLargeError:
+        raise UnreachableError("the server's answer is too long") from None
+
+
+async def _read_error(reply: StreamedResponse) -> bytes:
+    try:
+        return await reply.read(_ERROR_BODY_BYTES)
+    except TooLargeError:
+        return b""
 
 
 def _refuse(status: int, body: bytes, retry_after: str | None = None) -> None:
@@ -173,6 +204,8 @@ def _refuse(status: int, body: bytes, retry_after: str | None = None) -> None:
 
 
 def _said(body: bytes) -> Mapping[str, Any]:
+    if len(body) > _ERROR_BODY_BYTES:
+        return {}
     try:
         said = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -9,7 +9,7 @@ from typing import Any
 
 from relay.base.errors import InvalidInputError, UnreachableError
 from relay.base.ids import EventId, RoomAlias, RoomId, ServerName, UserId, parse_room_id, parse_server_name
-from relay.base.limits import JOIN_TIMEOUT_S, MAX_DIRECTORY_SERVERS
+from relay.base.limits import JOIN_TIMEOUT_S, MAX_DIRECTORY_SERVERS, MAX_PEER_KEYS_BYTES, MAX_PEER_ROOM_BYTES
 from relay.federation.matrix.client.client import FederationClient, path_of
 
 Json = dict[str, Any]
@@ -32,7 +32,7 @@ class MatrixRoomPeers:
     async def send_join(self, server: ServerName, room: RoomId, event_id: EventId, pdu: Json) -> Json:
         """PUT v2/send_join; the answer of a large room takes its time."""
         path = path_of(f"{_V2}/send_join", room, event_id)
-        return await self._client.put(server, path, pdu, timeout_s=JOIN_TIMEOUT_S)
+        return await self._client.put(server, path, pdu, timeout_s=JOIN_TIMEOUT_S, limit_bytes=MAX_PEER_ROOM_BYTES)
 
     async def make_leave(self, server: ServerName, room: RoomId, user: UserId) -> Json:
         """GET v1/make_leave."""
@@ -77,13 +77,13 @@ class MatrixRoomPeers:
     ) -> tuple[list[EventId], list[EventId]]:
         """GET v1/state_ids."""
         path, query = path_of(f"{_V1}/state_ids", room), [("event_id", str(event_id))]
-        answer = await self._client.get(server, path, query, timeout_s=JOIN_TIMEOUT_S)
+        answer = await self._client.get(server, path, query, timeout_s=JOIN_TIMEOUT_S, limit_bytes=MAX_PEER_ROOM_BYTES)
         return _ids(answer, "pdu_ids"), _ids(answer, "auth_chain_ids")
 
     async def state(self, server: ServerName, room: RoomId, event_id: EventId) -> tuple[list[Json], list[Json]]:
         """GET v1/state."""
         path, query = path_of(f"{_V1}/state", room), [("event_id", str(event_id))]
-        answer = await self._client.get(server, path, query, timeout_s=JOIN_TIMEOUT_S)
+        answer = await self._client.get(server, path, query, timeout_s=JOIN_TIMEOUT_S, limit_bytes=MAX_PEER_ROOM_BYTES)
         return _objects(answer, "pdus"), _objects(answer, "auth_chain")
 
     async def event(self, server: ServerName, event_id: EventId) -> Json:
@@ -95,11 +95,13 @@ class MatrixRoomPeers:
 
     async def event_auth(self, server: ServerName, room: RoomId, event_id: EventId) -> list[Json]:
         """GET v1/event_auth."""
-        return _objects(await self._client.get(server, path_of(f"{_V1}/event_auth", room, event_id)), "auth_chain")
+        path = path_of(f"{_V1}/event_auth", room, event_id)
+        return _objects(await self._client.get(server, path, limit_bytes=MAX_PEER_ROOM_BYTES), "auth_chain")
 
     async def server_keys(self, server: ServerName) -> Json:
         """GET key/v2/server; unsigned, as the peer may not know our key yet."""
-        return await self._client.get(server, "/_matrix/key/v2/server", signed=False)
+        path = "/_matrix/key/v2/server"
+        return await self._client.get(server, path, signed=False, limit_bytes=MAX_PEER_KEYS_BYTES)
 
     async def query_directory(self, server: ServerName, alias: RoomAlias) -> tuple[RoomId, list[ServerName]]:
         """GET v1/query/directory."""

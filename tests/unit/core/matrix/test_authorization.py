@@ -199,6 +199,15 @@ def test_foul_citations_are_refused(room: Room) -> None:
         check_auth_events(message, [*create, alice])
 
 
+def test_one_auth_event_named_twice_is_refused_as_two_for_the_same_state_are(room: Room) -> None:
+    message = room.message("hello")
+    doubled = {**message.raw, "auth_events": [*message.raw["auth_events"], message.raw["auth_events"][0]]}
+    event = stored_event(doubled, room.version, message.event_id)
+    cited = [entry for entry in room.state.values() if entry.event_id in message.auth_events]
+    with pytest.raises(NotAllowedError):
+        check_auth_events(event, cited)
+
+
 def test_versions_before_12_must_cite_the_create_event_and_12_must_not() -> None:
     for version in VERSIONS:
         room = Room(version)

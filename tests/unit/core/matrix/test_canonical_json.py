@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.base.errors import InvalidInputError, NotJsonError
-from relay.base.limits import MAX_JSON_DEPTH
+from relay.base.errors import InvalidInputError, NotJsonError, TooLargeError
+from relay.base.limits import MAX_JSON_DEPTH, MAX_JSON_VALUES
 from relay.core.matrix import canonical_json
 from relay.core.matrix.canonical_json import NotCanonicalError
 
@@ -137,6 +137,16 @@ def test_a_number_too_long_to_be_read_is_still_json() -> None:
     assert canonical_json.parse(b'["x",1e2,0.' + b"1" * 5000 + b"]")[0] == "x"
     with pytest.raises(NotJsonError):
         canonical_json.parse(b"[" + b"1" * 5000 + b"]")
+
+
+def test_a_short_text_of_very_many_values_is_refused_before_it_is_read() -> None:
+    many = b"[" + b"[]," * MAX_JSON_VALUES + b"[]]"
+    with pytest.raises(TooLargeError):
+        canonical_json.parse(many)
+    with pytest.raises(TooLargeError):
+        canonical_json.parse_object(b'{"a":[1,2,3]}', 3)
+    assert canonical_json.parse_object(b'{"a":[1,2,3]}', 4) == {"a": [1, 2, 3]}
+    assert len(canonical_json.parse(b'"' + b"x" * MAX_JSON_VALUES * 2 + b'"')) == MAX_JSON_VALUES * 2
 
 
 def test_an_object_is_asked_for() -> None:

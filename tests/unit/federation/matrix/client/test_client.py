@@ -8,6 +8,7 @@ import trio
 
 from relay.base.errors import PeerRefusedError, UnreachableError
 from relay.base.ids import ServerName
+from relay.base.limits import MAX_JSON_VALUES, MAX_PEER_ROOM_BYTES
 from relay.core.matrix.signing import generate
 from relay.federation.matrix.authentication import Signed, check, choose
 from relay.federation.matrix.client.client import FederationClient, path_of
@@ -121,6 +122,29 @@ async def test_a_server_in_trouble_is_asked_again_later(response: Response) -> N
         peer.response = response
         with pytest.raises(UnreachableError):
             await client.get(OMA, "/_matrix/x")
+
+
+async def test_an_answer_that_is_too_long_is_no_answer() -> None:
+    async with peer_and_client() as (peer, client):
+        for body in (b'{"a": "' + b"x" * 1000 + b'"}', b'{"a": [' + b"[]," * 300 + b"[]]}"):
+            peer.response = Response(200, [], body)
+            with pytest.raises(UnreachableError):
+                await client.get(OMA, "/_matrix/x", limit_bytes=900)
+        peer.response = Response(200, [], b'{"a": [' + b"[]," * MAX_JSON_VALUES + b"[]]}")
+        with pytest.raises(UnreachableError):
+            await client.get(OMA, "/_matrix/x")
+        assert len((await client.get(OMA, "/_matrix/x", limit_bytes=MAX_PEER_ROOM_BYTES))["a"]) == MAX_JSON_VALUES + 1
+
+
+async def test_a_refusal_of_many_words_is_a_refusal() -> None:
+    async with peer_and_client() as (peer, client):
+        peer.response = Response(403, [], b'{"errcode": "M_FORBIDDEN", "error": "' + b"x" * 100_000 + b'"}')
+        with pytest.raises(PeerRefusedError) as caught:
+            await client.get(OMA, "/_matrix/x")
+        assert (caught.value.status, caught.value.errcode) == (403, "")
+        with pytest.raises(PeerRefusedError):
+            async with client.stream(OMA, "/_matrix/x"):
+                pass
 
 
 async def test_after_a_rotation_the_new_key_signs() -> None:
