@@ -26,7 +26,8 @@ from relay.transport.message import Endpoint
 from relay.transport.server import Server, listen
 from relay.transport.tls import server_context
 
-_DRAIN_S = 4.0
+# The ledger may take 8 s after this, and the whole stop 10: a long poll would use up any time it is given.
+_DRAIN_S = 1.5
 
 
 def run(folder: Path) -> bool:
@@ -36,7 +37,7 @@ def run(folder: Path) -> bool:
         Whether an operator asked for a new start.
 
     Raises:
-        RelayError: the box cannot serve; the message says why in one line.
+        RelayError, OSError: the box cannot serve; the message says why in one line.
     """
     config = load(folder)
     log.configure(level=config.log.level)
@@ -51,7 +52,7 @@ def _fault_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
     fault: BaseException = group
     while isinstance(fault, BaseExceptionGroup) and len(fault.exceptions) == 1:
         fault = fault.exceptions[0]
-    return fault if isinstance(fault, RelayError) else group
+    return fault if isinstance(fault, RelayError | OSError) else group
 
 
 @asynccontextmanager

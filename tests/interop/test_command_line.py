@@ -105,7 +105,7 @@ def test_it_stops_during_a_long_poll(running: BoxProcess) -> None:
     connection.request("GET", path, headers={"Authorization": f"Bearer {anna.token}"})
     # Answered after the poll was taken in: it waits now.
     anna.call("GET", "v3/account/whoami")
-    stop_kindly(running)
+    assert stop_kindly(running) < 4
     with contextlib.suppress(http.client.RemoteDisconnected, ConnectionResetError):
         assert connection.getresponse().status in (200, 503)
     connection.close()
@@ -146,6 +146,24 @@ def test_it_stops_while_it_waits_for_a_server_that_says_nothing(running: BoxProc
                 stop_kindly(running)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_stopped_at_any_moment_of_its_start_it_starts_the_next_time(made: BoxProcess, number: signal.Signals) -> None:
+    line = [sys.executable, "-m", "relay", "up", "--headless", "--state", str(made.state)]
+    ended = set[int]()
+    for tenths in range(1, 8):
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(tenths / 10)
+        process.send_signal(number)
+        ended.add(process.wait(STOP_S))
+    # Before it listens for signals there is nothing to finish: it just ends.
+    assert ended <= {0, -number}
+    made.start()
+    made.login()
+    assert "running" in made.relay("status")
+    stop_kindly(made)
+
+
 def test_killed_it_comes_back_with_all_it_acknowledged(running: BoxProcess) -> None:
     anna = running.login()
     room = anna.call("POST", "v3/createRoom", {})["room_id"]
@@ -171,6 +189,16 @@ def test_a_port_that_is_taken_is_named(made: BoxProcess) -> None:
     port = int(made.name.rpartition(":")[2])
     with socket.create_server(("127.0.0.1", port)):
         assert f"localhost:{port}" in the_line(up(made.state))
+
+
+def test_a_socket_that_cannot_be_made_is_named(made: BoxProcess) -> None:
+    place = made.state / "admin.sock"
+    (place / "full").mkdir(parents=True)
+    try:
+        assert "admin.sock" in the_line(up(made.state))
+    finally:
+        (place / "full").rmdir()
+        place.rmdir()
 
 
 def test_a_wrong_key_is_named_and_changes_nothing(made: BoxProcess) -> None:

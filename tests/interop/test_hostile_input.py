@@ -106,6 +106,41 @@ def test_garbage_in_http2_framing_ends_that_connection_only(victim: Victim) -> N
             converse(line, [preface if number % 4 else b"", *frames])
 
 
+FLOODS = {
+    "ping": frame(6, 0, 0, bytes(8)),
+    "settings": frame(4, 0, 0, b""),
+    "continuation": frame(9, 0, 1, b"\x00\x01a\x01b"),
+    "empty data": frame(0, 0, 1, b""),
+    "priority": frame(2, 0, 1, bytes(5)),
+    "window": frame(8, 0, 0, b"\x00\x00\x00\x01"),
+    "reset": b"",
+}
+GET = b"\x82\x87\x84\x41\x01a"
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_floods_of_http2_frames_are_cut_off(victim: Victim, kind: str) -> None:
+    begun = victim.processor_s
+    with federation_line(victim, ["h2"]) as line:
+        line.settimeout(5)
+        line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
+        if kind in ("continuation", "empty data", "priority"):
+            # A head that never ends, or a body that never has anything in it.
+            line.sendall(frame(1, 0 if kind == "continuation" else 4, 1, GET))
+        with contextlib.suppress(OSError):
+            for number in range(50):
+                flood = FLOODS[kind] * 100
+                if kind == "reset":
+                    streams = range(number * 200 + 1, number * 200 + 201, 2)
+                    flood = b"".join(frame(1, 5, stream, GET) + frame(3, 0, stream, bytes(4)) for stream in streams)
+                line.sendall(flood)
+        # It hangs up by itself; a connection that is merely idle would be kept for minutes.
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while line.recv(65536):
+                pass
+    assert victim.processor_s - begun < 2
+
+
 def test_a_hundred_half_open_connections_keep_nobody_out(victim: Victim) -> None:
     with contextlib.ExitStack() as stack:
         for number in range(40):
@@ -195,7 +230,8 @@ ENDING = ("/logout", "/logout/all", "/account/deactivate", "/account/password", 
 def test_wrong_types_at_every_endpoint_are_never_our_fault(victim: Victim, hostile: HostileServer) -> None:
     routes = client_routes()
     assert len(routes) > 90
-    own = f"@anna:{victim.box.name}"
+    own = victim.box.add_user("mallory")
+    mallory = victim.box.login("mallory")
     words = [
         own, victim.room, UNKNOWN_EVENT, victim.box.name, f"#a:{victim.box.name}", f"@eve:{hostile.name}",
         "m.room.member",
@@ -205,6 +241,9 @@ def test_wrong_types_at_every_endpoint_are_never_our_fault(victim: Victim, hosti
         "12", "..",
         "m.text", "ed25519:A", "signed_curve25519", "é",
     ]  # fmt: skip
+    token = mallory.call("GET", "v3/sync?timeout=0")["next_batch"]
+    words += [token, token[:-1], token + "9" * 30, token.upper(), '{"room": {"timeline": {"limit": -1}}}', "[]", "{"]
+    words += ['{"event_fields": 5, "room": {"rooms": [5]}}', '{"room": 5}', '{"room": {"state": {"types": [null]}}}']
     nonsense = Nonsense("types", words)
     faults = []
     for method, pattern in routes * 30:
@@ -229,7 +268,7 @@ def test_wrong_types_at_every_endpoint_are_never_our_fault(victim: Victim, hosti
             f"{nonsense.chance.choice(names)}={quote(nonsense.word())}" for _ in range(nonsense.chance.randrange(3))
         )
         body = b"" if method in ("GET", "DELETE") else json.dumps(nonsense.body()).encode()
-        status, answer = ask_as(victim, method, f"{path}?{query}", body)
+        status, answer = ask_as(victim, method, f"{path}?{query}", body, token=mallory.token)
         if status >= 500 and status not in (502, 504):
             faults.append((method, path, query, body, status, answer))
         elif status >= 400:

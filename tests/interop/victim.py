@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import itertools
 import json
+import os
 import random  # noqa: TID251 - seeded, so that a failure comes back
 import time
 import urllib.request
@@ -102,6 +103,13 @@ class Victim:
         status = Path(f"/proc/{self.box.process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
+    @property
+    def processor_s(self) -> float:
+        """How long the box has been computing."""
+        assert self.box.process is not None
+        fields = Path(f"/proc/{self.box.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def check(self, more_files: int = MOST_MORE_FILES) -> None:
         """Assert that the box serves as before: versions, a login, a send, a sync; and has not grown."""
         assert self.box.process is not None
@@ -124,11 +132,17 @@ class Victim:
 
 
 def ask_as(
-    victim: Victim, method: str, target: str, body: bytes, headers: dict[str, str] | None = None
+    victim: Victim,
+    method: str,
+    target: str,
+    body: bytes,
+    headers: dict[str, str] | None = None,
+    *,
+    token: str | None = None,
 ) -> tuple[int, bytes]:
-    """Ask the client door with just these bytes, as Anna."""
+    """Ask the client door with just these bytes, as Anna unless `token` is somebody else's."""
     connection = http.client.HTTPConnection("127.0.0.1", victim.box.client_port, timeout=30)
-    fields = {"Authorization": f"Bearer {victim.anna.token}", **(headers or {})}
+    fields = {"Authorization": f"Bearer {token or victim.anna.token}", **(headers or {})}
     try:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(method, target, body or None, fields)
