@@ -78,7 +78,6 @@ VERBS: dict[str, type[Request]] = {
     "restart": Restart,
     "stop": Stop,
 }
-_VERB_OF = {kind: verb for verb, kind in VERBS.items()}
 _MAX_BYTES = {"name": MAX_NAME_BYTES, "password": MAX_PASSWORD_BYTES}
 
 
@@ -114,8 +113,3 @@ def _check(name: str, value: object, kind: type) -> None:
         size = len(value.encode("utf-8", "surrogatepass"))
         if not 0 < size <= _MAX_BYTES[name]:
             raise InvalidInputError(f"{name} has {size} bytes; it may have 1 to {_MAX_BYTES[name]}")
-
-
-def render_request(request: Request) -> dict[str, Any]:
-    """Return the wire form of `request`."""
-    return {"verb": _VERB_OF[type(request)], **dataclasses.asdict(request)}

@@ -152,8 +152,3 @@ def server_of(identifier: UserId | RoomAlias | RoomId) -> ServerName:
     if not colon:
         raise InvalidInputError("this id has no server part")
     return ServerName(server)
-
-
-def localpart_of(user: UserId) -> str:
-    """Return what stands between the @ and the first colon."""
-    return user[1:].partition(":")[0]

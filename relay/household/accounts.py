@@ -40,7 +40,6 @@ class Account:
     """One person of the household."""
 
     user: UserId
-    created_ms: int
     admin: bool
     active: bool
 
@@ -78,11 +77,6 @@ def is_active(index: Index, user: UserId) -> bool:
     return bool(_column(index, user, "deactivated_ms IS NULL"))
 
 
-def is_admin(index: Index, user: UserId) -> bool:
-    """Return whether the account may administer the box."""
-    return bool(_column(index, user, "admin"))
-
-
 def password_hash_of(index: Index, user: UserId) -> str | None:
     """Return the stored hash; None for unknown and deactivated accounts."""
     found: str | None = _column(index, user, "password_hash")
@@ -111,10 +105,8 @@ def deactivate(change: Change, user: UserId, now_ms: int) -> None:
 
 def list_accounts(index: Index) -> list[Account]:
     """Return everybody, oldest account first."""
-    rows = index.rows("SELECT user, created_ms, admin, deactivated_ms IS NULL FROM accounts ORDER BY created_ms, user")
-    return [
-        Account(UserId(index.name(user)), created, bool(admin), bool(active)) for user, created, admin, active in rows
-    ]
+    rows = index.rows("SELECT user, admin, deactivated_ms IS NULL FROM accounts ORDER BY created_ms, user")
+    return [Account(UserId(index.name(user)), bool(admin), bool(active)) for user, admin, active in rows]
 
 
 def check_password(text: str) -> None:

@@ -35,11 +35,6 @@ def is_valid(index: Index, token: str, now_ms: int) -> bool:
     return row is not None and row[0] > now_ms and row[1] is None
 
 
-def count_open(index: Index, now_ms: int) -> int:
-    """Return how many invitations nobody has used yet."""
-    return int(index.value("SELECT COUNT(*) FROM invitations WHERE expires_ms > ? AND used_by IS NULL", now_ms))
-
-
 def consume(change: Change, token: str, user: UserId, now_ms: int) -> None:
     """Use up `token` for `user`; called in the same change that makes the account.
 

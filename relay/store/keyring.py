@@ -38,10 +38,6 @@ class Keyring:
     index_key: bytes
     media_key: bytes
 
-    def derive(self, purpose: str) -> bytes:
-        """Return 32 bytes that are always the same for `purpose` and tell nothing of the other keys."""
-        return hashlib.blake2b(purpose.encode(), key=self.media_key, person=b"doorstep-derive", digest_size=32).digest()
-
 
 class KeySource(Protocol):
     """Where the root key comes from."""
@@ -135,11 +131,6 @@ def create_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FIL
     keyring = Keyring(*(secrets.token_bytes(_KEY_BYTES) for _ in range(3)))
     _write(folder, keyring, source, files)
     return keyring
-
-
-def rewrap_keyring(folder: Path, keyring: Keyring, source: KeySource, *, files: FileLayer = OS_FILES) -> None:
-    """Wrap the same keys by another source: a new passphrase, a moved key file."""
-    _write(folder, keyring, source, files)
 
 
 def open_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FILES) -> Keyring:

@@ -26,11 +26,6 @@ class Headers:
     def __init__(self, fields: Iterable[Header] = ()) -> None:
         self._fields = [(name.lower(), value) for name, value in fields]
 
-    @classmethod
-    def of_text(cls, fields: Iterable[tuple[str, str]]) -> Self:
-        """Return the same from texts, as endpoints write them."""
-        return cls((name.encode("latin-1"), value.encode("utf-8")) for name, value in fields)
-
     @overload
     def get(self, name: str) -> str | None: ...
     @overload

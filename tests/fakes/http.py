@@ -24,7 +24,8 @@ def make_request(
         fields.append(("Authorization", f"Bearer {token}"))
     if raw:
         fields.append(("Content-Length", str(len(raw))))
-    return Request(method, target, Headers.of_text(fields), address, Pieces(raw))
+    encoded = Headers((name.encode("latin-1"), value.encode()) for name, value in fields)
+    return Request(method, target, encoded, address, Pieces(raw))
 
 
 async def whole_body(response: Response) -> bytes:

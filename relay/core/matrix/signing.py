@@ -17,7 +17,6 @@ from relay.base.ids import KeyId, ServerName, UserId, server_of
 from relay.core.matrix import canonical_json, unpadded_base64
 from relay.core.matrix.events import Event, parse_pdu
 
-_MAX_KEY_LIFE_MS = 7 * 24 * 3600 * 1000
 _SIGNATURE_BYTES = 64
 
 
@@ -85,14 +84,6 @@ def parse_verify_key(text: object) -> VerifyKey:
     return VerifyKey(data)
 
 
-def is_key_usable(*, valid_until_ms: int, fetched_ms: int, at_ms: int) -> bool:
-    """Return whether a key published with `valid_until_ts` may vouch for an event made at `at_ms`.
-
-    Nobody's key is believed for more than seven days after it was fetched.
-    """
-    return min(valid_until_ms, fetched_ms + _MAX_KEY_LIFE_MS) >= at_ms
-
-
 def sign_json(obj: Mapping[str, Any], server: ServerName, key: SigningKey) -> dict[str, Any]:
     """Return a copy of `obj` with our signature added to its `signatures`.
 
@@ -144,7 +135,7 @@ def verify_event(event: Event, key_lookup: Mapping[ServerName, Mapping[KeyId, Ve
 
     Args:
         event: the event; a redacted copy verifies just as well.
-        key_lookup: for each server the keys that `is_key_usable` at the event's `origin_server_ts`.
+        key_lookup: for each server the keys that were good at the event's `origin_server_ts`.
 
     Raises:
         SignatureError: one is missing or wrong.

@@ -29,11 +29,6 @@ class OwnKeys:
         self._key = key
         self._old = list(old)
 
-    def rotate(self, key: SigningKey, expired_ms: int) -> None:
-        """Publish `key` from now on; the one before it signed nothing after `expired_ms`."""
-        self._old.append((self._key, expired_ms))
-        self._key = key
-
     def published(self) -> dict[str, Any]:
         """Return the signed key object; it is good for a day, so that a lost key is not believed for long."""
         keys: dict[str, Any] = {

@@ -100,10 +100,3 @@ def own_orders(index: Index, room: RoomId, user: UserId) -> dict[str, int]:
         if stored is not None and stored.order is not None:
             orders[thread] = max(orders.get(thread, stored.order), stored.order)
     return orders
-
-
-def read_order(index: Index, room: RoomId, user: UserId) -> int | None:
-    """Return the order of the newest event the user has read in the main timeline, None if nothing was read."""
-    orders = own_orders(index, room, user)
-    read = [order for thread, order in orders.items() if thread in ("", "main")]
-    return max(read, default=None)

@@ -167,14 +167,6 @@ def event(index: Index, event_id: EventId) -> StoredEvent | None:
     return _decorated(index, stored.number)
 
 
-def newest_order(index: Index, room: RoomId) -> int | None:
-    """Return the order of the newest event of a room, None if it has none."""
-    order: int | None = index.value(
-        "SELECT max(place) FROM events WHERE room = ? AND place > ?", index.find(room), _START
-    )
-    return order
-
-
 def events_after(index: Index, room: RoomId, order: int, limit: int) -> Sequence[StoredEvent]:
     """Return the events after an order, oldest first, at most `limit`: what unread counts look at."""
     rows = index.rows(_FORWARDS, index.find(room), order + 1, _END, limit)

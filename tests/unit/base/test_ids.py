@@ -20,7 +20,6 @@ def test_other_server_names_are_refused(name: str) -> None:
 def test_a_user_id_may_hold_a_port() -> None:
     user = ids.parse_user_id("@anna:localhost:38448")
     assert ids.server_of(user) == "localhost:38448"
-    assert ids.localpart_of(user) == "anna"
 
 
 def test_new_users_follow_the_strict_grammar() -> None:

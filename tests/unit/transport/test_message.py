@@ -66,7 +66,7 @@ async def test_a_body_without_a_declared_length_is_refused_as_soon_as_it_passes_
 async def test_a_declared_length_over_the_limit_is_refused_unread() -> None:
     source = Pieces(b"x")
     with pytest.raises(TooLargeError):
-        await Request("PUT", "/", Headers.of_text([("content-length", "11")]), source=source).body(10)
+        await Request("PUT", "/", Headers([(b"content-length", b"11")]), source=source).body(10)
     assert [piece async for piece in source] == [b"x"]
 
 

@@ -53,10 +53,6 @@ class FederationClient:
         self._key = key
         self._timeout_s = timeout_s
 
-    def use_key(self, key: SigningKey) -> None:
-        """Sign with another key from now on."""
-        self._key = key
-
     async def get(
         self,
         server: ServerName,

@@ -104,15 +104,6 @@ def get(index: Index, user: UserId, room: RoomId) -> Invite | None:
     return Invite(room, event, unpack_json(stripped), ServerName(index.name(origin)), position)
 
 
-def list_for(index: Index, user: UserId, after_position: int = 0) -> list[Invite]:
-    """Return the questions that wait for this user, those asked after a position."""
-    rows = index.rows(
-        "SELECT room FROM invites WHERE user = ? AND position > ? ORDER BY position", index.find(user), after_position
-    )
-    found = (get(index, user, RoomId(index.name(room))) for (room,) in rows)
-    return [invite for invite in found if invite is not None]
-
-
 def version_of(index: Index, room: RoomId) -> str | None:
     """Return the version of a room that is known from a question only."""
     version: str | None = index.value("SELECT version FROM invites WHERE room = ? LIMIT 1", index.find(room))

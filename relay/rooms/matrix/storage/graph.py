@@ -56,7 +56,6 @@ class RoomInfo:
     version: RoomVersion
     creator: UserId
     encrypted: bool
-    federated: bool
     published: bool
     changed: int
     """Position of the newest event or state change."""
@@ -104,7 +103,6 @@ def room(index: Index, room_id: RoomId) -> RoomInfo | None:
         version=held.version,
         creator=UserId(creation.sender),
         encrypted=encrypted is not None,
-        federated=creation.content.get("m.federate", True) is not False,
         published=held.published,
         changed=held.changed,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from relay.base.ids import EventId, RoomId, ServerName, UserId, server_of
+from relay.base.ids import EventId, RoomId, ServerName, UserId
 from relay.core.matrix.events import Event
 from relay.rooms.matrix.storage import graph
 from relay.rooms.matrix.storage.memberships import INVITE, JOIN, NUMBERS, WORDS
@@ -275,16 +275,3 @@ def forget(change: Change, user: UserId, room: RoomId) -> bool:
         change.write(FORGET_ROOM, user_number, room_number)
     change.write(DROP_INVITE, user_number, room_number)
     return True
-
-
-def is_forgotten(index: Index, user: UserId, room: RoomId) -> bool:
-    """Return whether the user forgot the room and was not in it again."""
-    value = index.value(
-        "SELECT forgotten FROM memberships WHERE user = ? AND room = ?", index.find(user), index.find(room)
-    )
-    return bool(value)
-
-
-def local_members(index: Index, room: RoomId, here: ServerName) -> list[UserId]:
-    """Return the joined users of this box."""
-    return [user for user, _ in members(index, room, "join") if server_of(user) == here]

@@ -149,14 +149,6 @@ def test_a_key_is_made_of_32_bytes_and_a_plain_label_and_shows_no_secret() -> No
     assert repr(KEY) == "SigningKey('ed25519:1')"
 
 
-def test_a_key_vouches_for_seven_days_at_most() -> None:
-    week_ms = 7 * 24 * 3600 * 1000
-    assert signing.is_key_usable(valid_until_ms=100, fetched_ms=0, at_ms=100)
-    assert not signing.is_key_usable(valid_until_ms=100, fetched_ms=0, at_ms=101)
-    assert signing.is_key_usable(valid_until_ms=10**15, fetched_ms=5, at_ms=week_ms + 5)
-    assert not signing.is_key_usable(valid_until_ms=10**15, fetched_ms=5, at_ms=week_ms + 6)
-
-
 @pytest.mark.parametrize("version", ["10", "11", "12"])
 def test_an_event_needs_its_senders_server_and_who_vouches_for_a_restricted_join(version: str) -> None:
     room = Room(version)

@@ -19,12 +19,3 @@ async def test_the_published_keys_are_what_another_box_believes() -> None:
         KEY.key_id: (KEY.public, valid_until_ms, False),
         OLD.key_id: (OLD.public, 5, True),
     }
-
-
-def test_after_a_rotation_the_old_key_is_still_published_as_old() -> None:
-    own = OwnKeys(HERE, KEY, [], FakeClock())
-    own.rotate(NEW, 77)
-    published = own.published()
-    verify_json(published, HERE, {NEW.key_id: NEW.verify_key})
-    assert set(published["verify_keys"]) == {NEW.key_id}
-    assert published["old_verify_keys"][KEY.key_id]["expired_ts"] == 77

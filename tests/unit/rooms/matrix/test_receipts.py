@@ -34,8 +34,7 @@ async def test_a_private_receipt_is_its_users_alone() -> None:
         own = await box.ledger.read(receipts.receipts_since, room, 0, box.user("anna"))
         assert own == {said[0]: {"m.read.private": {box.user("anna"): {"ts": 7, "thread_id": "main"}}}}
         assert await box.ledger.read(receipts.receipts_since, room, 0, box.user("bert")) == {}
-        orders = await box.ledger.read(receipts.own_orders, room, box.user("anna"))
-        assert await box.ledger.read(receipts.read_order, room, box.user("anna")) == orders["main"]
+        assert set(await box.ledger.read(receipts.own_orders, room, box.user("anna"))) == {"main"}
 
 
 async def test_who_is_not_in_the_room_or_reads_too_many_threads_is_not_noted() -> None:

@@ -145,12 +145,3 @@ async def test_a_refusal_of_many_words_is_a_refusal() -> None:
         with pytest.raises(PeerRefusedError):
             async with client.stream(OMA, "/_matrix/x"):
                 pass
-
-
-async def test_after_a_rotation_the_new_key_signs() -> None:
-    new = generate(b"n" * 32, "b2")
-    async with peer_and_client() as (peer, client):
-        client.use_key(new)
-        await client.get(OMA, "/_matrix/x")
-        (claim,) = choose(peer.requests[0][0].headers.all("authorization"), OMA)
-        assert claim.key_id == new.key_id
