@@ -4,7 +4,7 @@ Client-server API, "Syncing". An answer is built in bounded steps against one po
 by the next one.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,15 +92,23 @@ class Sync:
             await self._ledger.run(to_device.drop_up_to, session.user, session.device, since.to_device)
         if asked.since is None or asked.full_state or asked.timeout_s <= 0 or _has_news(work):
             return _finish(work)
-        with self._ledger.watch(("user", session.user)) as watch:
+        with self._ledger.watch() as watch:
+            watched: set[Hashable] = set()
             with trio.move_on_after(min(asked.timeout_s, MAX_SYNC_TIMEOUT_S)):
                 while not _has_news(work):
-                    watch.add(*(topic for room in work.watched for topic in (("room", room), ("typing", room))))
-                    # Built once more after the topics are watched: nothing can fall between.
-                    work = await self._build(asked)
-                    if not _has_news(work):
+                    topics = _topics(work)
+                    # What came before a topic was watched rang nobody, but it moved the position.
+                    if topics <= watched or self._is_latest(work):
+                        watch.add(*topics)
                         await watch.wait()
+                    else:
+                        watch.add(*topics)
+                    watched |= topics
+                    work = await self._build(asked)
             return _finish(work)
+
+    def _is_latest(self, work: _Work) -> bool:
+        return work.view.up_to == self._ledger.position and work.next_batch.typing == self._typing.serial
 
     async def device_changes(self, user: UserId, begin: str, end: str) -> dict[str, Any]:
         """Return `changed` and `left` between two sync tokens, as `GET /keys/changes` answers.
@@ -241,6 +249,12 @@ def _next_visits(
 def _device_changes(index: Index, user: UserId, after: int, up_to: int) -> dict[str, Any]:
     log = members.membership_changes_since(index, after, up_to)
     return {"changed": [], "left": [], **device_list_changes(index, user, after, up_to, log)}
+
+
+def _topics(work: _Work) -> set[Hashable]:
+    """Return what has to ring for there to be news."""
+    rooms = ((kind, room) for room in work.watched for kind in ("room", "typing"))
+    return {("user", work.view.user), *rooms}
 
 
 def _holds(index: Index, session: Session, position: int) -> bool:

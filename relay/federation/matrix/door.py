@@ -140,6 +140,7 @@ class _Gate:
         self._failures = OriginRate(
             per_s=FAILED_AUTHENTICATION_PER_S, burst=FAILED_AUTHENTICATION_BURST, clock=parts.clock
         )
+        self._friends_until_s: dict[ServerName, float] = {}
         self._keys: dict[ServerName, tuple[float, Mapping[KeyId, VerifyKey]]] = {}
         self.invites = OriginRate(per_s=rates.invite_per_minute / 60, burst=rates.invite_burst, clock=parts.clock)
 
@@ -172,8 +173,14 @@ class _Gate:
         try:
             self._strangers.take(origin)
         except RateLimitedError:
+            now_s = trio.current_time()
+            if now_s < self._friends_until_s.get(origin, 0.0):
+                return
             if not await self._parts.ledger.read(members.shares_room_with_server, origin):
                 raise
+            if len(self._friends_until_s) >= MAX_RATE_BUCKETS:
+                self._friends_until_s.clear()
+            self._friends_until_s[origin] = now_s + KEY_MEMORY_S
 
     async def _check(self, request: Request) -> Asking:
         claims = choose(request.headers.all("authorization"), self._parts.server)

@@ -32,6 +32,7 @@ class ServerKeys:
         self._server = server
         self._failed_s: dict[ServerName, float] = {}
         self._fetching: dict[ServerName, trio.Event] = {}
+        self._read: dict[ServerName, dict[KeyId, tuple[VerifyKey, int]]] = {}
 
     async def keys_for(
         self, server: ServerName, key_ids: Iterable[KeyId], valid_at_ms: int
@@ -50,14 +51,25 @@ class ServerKeys:
         """
         if server == self._server:
             return await self._ledger.read(_own_keys, sorted(needed))
-        held = await self._ledger.read(_held, server, sorted(needed))
+        held = await self._look_up(server, needed)
         if any(key_id not in held or held[key_id][1] < at_ms for key_id, at_ms in needed.items()):
             await self._fetch_once(server)
-            held = await self._ledger.read(_held, server, sorted(needed))
+            held = await self._look_up(server, needed)
             if any(key_id not in held or held[key_id][1] < at_ms for key_id, at_ms in needed.items()):
                 # Asking again at once gives no other answer; who sends events from the future waits.
                 self._put_off(server)
         return held
+
+    async def _look_up(self, server: ServerName, needed: Mapping[KeyId, int]) -> dict[KeyId, tuple[VerifyKey, int]]:
+        known = self._read.get(server)
+        if known is None:
+            if len(self._read) >= MAX_SILENT_SERVERS:
+                self._read.clear()
+            known = self._read[server] = {}
+        if not needed.keys() <= known.keys():
+            # Into what was remembered when it was asked for: whatever is fetched meanwhile makes that void.
+            known.update(await self._ledger.read(_held, server, sorted(needed)))
+        return {key_id: known[key_id] for key_id in needed if key_id in known}
 
     async def _fetch_once(self, server: ServerName) -> None:
         under_way = self._fetching.get(server)
@@ -84,6 +96,7 @@ class ServerKeys:
         now_ms = self._clock.wall_ms()
         found = read_key_object(await self._peers.server_keys(server), server)
         await self._ledger.run(_store, server, found, now_ms)
+        self._read.pop(server, None)
 
 
 def read_key_object(published: Mapping[str, Any], server: ServerName) -> dict[KeyId, tuple[bytes, int, bool]]:

@@ -6,6 +6,7 @@ from typing import Any
 from relay.base.clock import Clock
 from relay.base.errors import ForbiddenError, RelayError
 from relay.base.ids import EventId, RoomId, ServerName, parse_room_id
+from relay.base.limits import MAX_REMEMBERED_VERSIONS
 from relay.core.matrix.events import Event
 from relay.core.matrix.room_versions import RoomVersion, room_version
 from relay.rooms.matrix import server_acl
@@ -29,6 +30,8 @@ class PduReceiver:
         self._checker = EventChecker(keys)
         self._server = server
         self._clock = clock
+        # Of rooms that are here; it never changes.
+        self._versions: dict[str, RoomVersion] = {}
 
     async def prepare(self, origin: ServerName, raw_pdus: Sequence[Any]) -> list[CheckedPdu]:
         """Return each PDU with its form, hash and signatures checked; nothing is stored yet.
@@ -37,7 +40,7 @@ class PduReceiver:
         """
         del origin
         pdus = [raw for raw in raw_pdus if isinstance(raw, dict)]
-        versions = await self._ledger.read(_versions, sorted({_room_of(raw) for raw in pdus}))
+        versions = await self._versions_of({_room_of(raw) for raw in pdus})
         results: list[CheckedPdu] = [CheckedPdu(raw, error="this room is not known here") for raw in pdus]
         for version in set(versions.values()):
             mine = [at for at, raw in enumerate(pdus) if versions.get(_room_of(raw)) == version]
@@ -45,6 +48,16 @@ class PduReceiver:
             for at, entry in zip(mine, checked, strict=True):
                 results[at] = entry
         return results
+
+    async def _versions_of(self, rooms: set[str]) -> dict[str, RoomVersion]:
+        found = {room: self._versions[room] for room in rooms if room in self._versions}
+        if len(found) < len(rooms):
+            read, lasting = await self._ledger.read(_versions, sorted(rooms - found.keys()))
+            found |= read
+            if len(self._versions) + len(lasting) > MAX_REMEMBERED_VERSIONS:
+                self._versions.clear()
+            self._versions |= lasting
+        return found
 
     def accept(self, change: Change, origin: ServerName, checked: Sequence[CheckedPdu]) -> dict[EventId, PduResult]:
         """Take checked PDUs into their rooms, or where ancestors are missing, into the room's inbox.
@@ -91,8 +104,10 @@ def _room_of(raw: Mapping[str, Any]) -> str:
     return room if isinstance(room, str) else ""
 
 
-def _versions(index: Index, rooms: list[str]) -> dict[str, RoomVersion]:
+def _versions(index: Index, rooms: list[str]) -> tuple[dict[str, RoomVersion], dict[str, RoomVersion]]:
+    """Return what is known of the rooms' versions, and that part of it which rests on more than an invitation."""
     found: dict[str, RoomVersion] = {}
+    lasting: dict[str, RoomVersion] = {}
     for text in rooms:
         try:
             room_id: RoomId = parse_room_id(text)
@@ -103,4 +118,6 @@ def _versions(index: Index, rooms: list[str]) -> dict[str, RoomVersion]:
         known = known or invites.version_of(index, room_id)
         if known is not None:
             found[text] = room_version(known)
-    return found
+        if held is not None:
+            lasting[text] = room_version(held.version.id)
+    return found, lasting
