@@ -14,22 +14,26 @@ V1, V2 = "/_matrix/federation/v1", "/_matrix/federation/v2"
 
 
 class Guest:
-    """Eve, a user of the hostile server, who is properly in Anna's room; makes PDUs of every kind."""
+    """Eve, a user of the hostile server, who is properly in a room of Anna's; makes PDUs of every kind."""
 
-    def __init__(self, victim: Victim, hostile: HostileServer) -> None:
+    def __init__(self, victim: Victim, hostile: HostileServer, version: str = "11") -> None:
         self.victim, self.hostile = victim, hostile
-        self.version = room_version("11")
+        self.version = room_version(version)
+        made_of = {"preset": "public_chat", "room_version": version}
+        self.room: str = victim.anna.call("POST", "v3/createRoom", made_of)["room_id"]
         self.user = f"@eve:{hostile.name}"
         self.numbers = itertools.count()
-        room, user = quote(victim.room), quote(self.user)
-        status, made = hostile.ask(victim.box, "GET", f"{V1}/make_join/{room}/{user}?ver=11&ver=12")
+        room, user = quote(self.room), quote(self.user)
+        status, made = hostile.ask(victim.box, "GET", f"{V1}/make_join/{room}/{user}?ver={version}")
         assert status == 200, made
         join = self.signed({**made["event"], "origin_server_ts": 1_700_000_000_000})
         status, joined = hostile.ask(victim.box, "PUT", f"{V2}/send_join/{room}/{self.id_of(join)}", join)
         assert status == 200, joined
         by_type = {event["type"]: self.id_of(event) for event in joined["state"] if event["state_key"] == ""}
         self.join = self.id_of(join)
-        self.auth = [by_type["m.room.create"], by_type["m.room.power_levels"], self.join]
+        self.create, self.power = by_type["m.room.create"], by_type["m.room.power_levels"]
+        implied = self.version.room_id_is_hash
+        self.auth = [*([] if implied else [self.create]), self.power, self.join]
         self.depth = join["depth"] + 1
 
     def signed(self, raw: dict[str, Any]) -> dict[str, Any]:
@@ -41,7 +45,7 @@ class Guest:
     def draft(self, body: str, **other: Any) -> dict[str, Any]:
         """Return an unsigned message; `other` replaces its fields, None takes one out."""
         drawn = {
-            "type": "m.room.message", "sender": self.user, "room_id": self.victim.room, "depth": self.depth,
+            "type": "m.room.message", "sender": self.user, "room_id": self.room, "depth": self.depth,
             "content": {"msgtype": "m.text", "body": body, "number": next(self.numbers)}, "prev_events": [self.join],
             "auth_events": self.auth, "origin_server_ts": 1_700_000_000_001, **other,
         }  # fmt: skip
@@ -54,8 +58,8 @@ class Guest:
         content: dict[str, Any] = {"origin": self.hostile.name, "origin_server_ts": 1, "pdus": pdus}
         if edus is not None:
             content["edus"] = edus
-        target = f"{V1}/send/{self.hostile.key.key_id.partition(':')[2]}{next(self.numbers)}"
+        target = f"{V1}/send/{self.version.id}.{next(self.numbers)}"
         return self.hostile.ask(self.victim.box, "PUT", target, content)
 
     def bodies(self) -> list[Any]:
-        return [event["content"].get("body") for event in self.victim.anna.messages(self.victim.room)]
+        return [event["content"].get("body") for event in self.victim.anna.messages(self.room)]
