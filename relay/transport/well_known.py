@@ -6,7 +6,6 @@ Source: Matrix server-server API v1.19, "Resolving server names", step 3.
 from __future__ import annotations
 
 import dataclasses
-import email.utils
 from urllib.parse import urljoin
 
 from relay.base.clock import Clock
@@ -119,6 +118,8 @@ def lifetime_s(response: ClientResponse, now_ms: int) -> int:
             wanted = int(value)
     expires = response.headers.get("expires")
     if wanted is None and expires is not None:
+        import email.utils
+
         try:
             wanted = int(email.utils.parsedate_to_datetime(expires).timestamp()) - now_ms // 1000
         except (ValueError, OverflowError):
