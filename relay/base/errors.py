@@ -51,6 +51,12 @@ class MissingParamError(InvalidInputError):
     code = "input.missing"
 
 
+class InvalidParamError(InvalidInputError):
+    """A value is well-formed, and still not one that can stand where it stands."""
+
+    code = "input.invalid_param"
+
+
 class NotJsonError(InvalidInputError):
     """The body is not JSON at all."""
 

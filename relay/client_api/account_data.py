@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from relay.base.errors import ForbiddenError, NotFoundError
+from relay.base.errors import ForbiddenError, InvalidParamError, NotFoundError
 from relay.base.ids import RoomId
 from relay.client_api.door import Door, Reply, json_object
 from relay.client_api.fields import room_of, user_of
 from relay.delivery.ledger import Ledger
 from relay.household import account_data
-from relay.household.faults import InvalidParamError
 from relay.household.sessions import Session
 from relay.transport.message import Request
 

@@ -7,9 +7,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from relay.base.errors import InvalidInputError, MissingParamError
+from relay.base.errors import InvalidInputError, InvalidParamError, MissingParamError
 from relay.base.ids import EventId, RoomId, UserId, parse_event_id, parse_room_id, parse_user_id
-from relay.household.faults import InvalidParamError
 from relay.transport.message import Request
 
 T = TypeVar("T")

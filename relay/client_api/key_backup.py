@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from relay.base.errors import InvalidInputError, MissingParamError, NotFoundError
+from relay.base.errors import InvalidInputError, InvalidParamError, MissingParamError, NotFoundError
 from relay.base.ids import RoomId, parse_room_id
 from relay.base.limits import MAX_BACKUP_BODY_BYTES, MAX_BACKUP_KEYS_PER_CHANGE
 from relay.client_api.door import Door, Reply, json_object
 from relay.client_api.fields import optional_text, required_object, required_text, room_of
 from relay.delivery.ledger import Ledger
 from relay.household import key_backup
-from relay.household.faults import InvalidParamError
 from relay.household.key_backup import Backup, Sessions
 from relay.household.sessions import Session
 from relay.transport.message import Request

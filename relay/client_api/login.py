@@ -4,14 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from relay.base.clock import Clock
-from relay.base.errors import Fault, ForbiddenError, InvalidInputError, RelayError
+from relay.base.errors import Fault, ForbiddenError, InvalidInputError, InvalidParamError, RelayError
 from relay.base.ids import DeviceId, ServerName, UserId
 from relay.base.limits import ACCESS_TOKEN_LIFE_MS, MAX_ID_BYTES
 from relay.client_api.door import Door, Reply, json_object
 from relay.client_api.fields import optional_bool, optional_text, required_text
 from relay.delivery.ledger import Change, Ledger
 from relay.household import accounts, sessions
-from relay.household.faults import InvalidParamError
 from relay.household.login_limits import LoginLimits
 from relay.household.sessions import Session
 from relay.household.tokens import Tokens, draw_device_id, draw_tokens

@@ -2,12 +2,11 @@
 
 from typing import Any, Literal
 
-from relay.base.errors import NotFoundError
+from relay.base.errors import InvalidParamError, NotFoundError
 from relay.client_api.door import Door, Reply, json_object
 from relay.client_api.fields import optional_list, required
 from relay.delivery.ledger import Ledger
 from relay.household import push_rules
-from relay.household.faults import InvalidParamError
 from relay.household.sessions import Session
 from relay.transport.message import Request
 

@@ -89,7 +89,7 @@ class Incoming:
         checked = await self._receiver.prepare(origin, pdus) if pdus else []
         actions, left_out = edus.parse_edus(origin, self._server, units)
         if left_out:
-            log.info("incoming.edus_left_out", peer_tag=tag(origin), count=left_out)
+            log.info("delivery.edus_left_out", peer_tag=tag(origin), count=left_out)
         messages = [action for action in actions if isinstance(action, edus.ToDevice)]
         others = [action for action in actions if not isinstance(action, edus.ToDevice | edus.Typing)]
         # Keys before the messages they open. A change is bounded; what a cut leaves done is done again and recognised.

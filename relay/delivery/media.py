@@ -15,6 +15,7 @@ import trio
 from relay.base.clock import Clock
 from relay.base.errors import (
     ConflictError,
+    Fault,
     ForbiddenError,
     NotFoundError,
     RateLimitedError,
@@ -56,6 +57,7 @@ class NotYetUploadedError(RelayError):
     """The media id exists and its bytes have not come yet (`M_NOT_YET_UPLOADED`)."""
 
     code = "media.not_yet_uploaded"
+    fault = Fault.USER
     retryable = True
 
 

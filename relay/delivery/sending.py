@@ -8,7 +8,7 @@ import base64
 import hashlib
 from dataclasses import dataclass
 
-from relay.base.errors import RelayError
+from relay.base.errors import Fault, RelayError
 from relay.base.ids import DeviceId, EventId, RoomId, UserId
 from relay.household.sessions import Session
 from relay.rooms.matrix.storage.stored_event import StoredEvent
@@ -52,6 +52,7 @@ class AlreadySentError(RelayError):
     """
 
     code = "transaction.repeated"
+    fault = Fault.USER
 
     def __init__(self, event_id: EventId | None) -> None:
         super().__init__("this transaction id was used before")

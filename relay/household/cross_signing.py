@@ -7,12 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from relay.base.errors import ForbiddenError, InvalidInputError, MissingParamError, NotFoundError, RelayError
+from relay.base.errors import (
+    ForbiddenError,
+    InvalidInputError,
+    InvalidParamError,
+    MissingParamError,
+    NotFoundError,
+    RelayError,
+)
 from relay.base.ids import DeviceId, UserId
 from relay.core.matrix import canonical_json
 from relay.core.matrix.signing import check_signature, parse_verify_key
 from relay.household import device_keys, devices, key_signatures
-from relay.household.faults import InvalidParamError, InvalidSignatureError
+from relay.household.faults import InvalidSignatureError
 from relay.household.stored_json import pack, unpack
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation

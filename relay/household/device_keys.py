@@ -7,11 +7,10 @@ Client-server API, "End-to-End Encryption", "Key management API".
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from relay.base.errors import TooLargeError
+from relay.base.errors import InvalidParamError, TooLargeError
 from relay.base.ids import DeviceId, UserId
 from relay.base.limits import MAX_CLAIMED_KEY_IDS_PER_DEVICE, MAX_ONE_TIME_KEYS_PER_UPLOAD
 from relay.household import key_signatures
-from relay.household.faults import InvalidParamError
 from relay.household.stored_json import pack, unpack
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation

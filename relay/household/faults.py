@@ -51,13 +51,6 @@ class DeactivatedError(ForbiddenError):
     code = "user.deactivated"
 
 
-class InvalidParamError(InvalidInputError):
-    """A value is well-formed JSON of the right type, and still not one the endpoint can take."""
-
-    code = "input.invalid_param"
-    fault = Fault.USER
-
-
 class InvalidSignatureError(InvalidInputError):
     """A signature on a key does not verify, or the key it should be made with is unknown."""
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from relay.base.errors import MissingParamError, NotFoundError, TooLargeError
+from relay.base.errors import InvalidParamError, MissingParamError, NotFoundError, TooLargeError
 from relay.base.ids import RoomId, UserId
 from relay.base.limits import MAX_BACKUP_AUTH_DATA_BYTES, MAX_BACKUP_KEY_BYTES
-from relay.household.faults import InvalidParamError, WrongBackupVersionError
+from relay.household.faults import WrongBackupVersionError
 from relay.household.stored_json import pack, unpack
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation

@@ -6,9 +6,10 @@ Client-server API, "Profiles".
 import re
 from typing import Any
 
+from relay.base.errors import InvalidParamError
 from relay.base.ids import UserId
 from relay.base.limits import MAX_ID_BYTES, MAX_PROFILE_BYTES
-from relay.household.faults import InvalidParamError, ProfileKeyTooLargeError, ProfileTooLargeError
+from relay.household.faults import ProfileKeyTooLargeError, ProfileTooLargeError
 from relay.household.stored_json import pack, unpack
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation

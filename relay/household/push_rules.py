@@ -7,10 +7,9 @@ Client-server API v1.17, "Push Rules" and "Predefined Rules".
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from relay.base.errors import NotFoundError, TooLargeError
+from relay.base.errors import InvalidParamError, NotFoundError, TooLargeError
 from relay.base.ids import UserId
 from relay.base.limits import MAX_PUSH_RULES_BYTES
-from relay.household.faults import InvalidParamError
 from relay.household.push_defaults import defaults
 from relay.household.stored_json import pack, unpack
 from relay.store.ledger import Change, Index

@@ -196,7 +196,7 @@ class Conversation:
         self._nursery.start_soon(self._carry_out, exchange, request)
 
     def _give_up(self, error: WireError) -> None:
-        log.debug("transport.peer_lingers", reason=error.reason)
+        log.debug("transport.peer_lingered", reason=error.reason)
         self._lingers = True
         for exchange in self._exchanges.values():
             exchange.lose()
@@ -312,4 +312,4 @@ async def _close_body(body: AsyncIterator[bytes]) -> None:
             try:
                 await close()
             except Exception as error:  # noqa: BLE001 - as in _ask
-                log.error("transport.body_failed", error=type(error).__name__)  # noqa: TRY400
+                log.error("transport.body_not_closed", error=type(error).__name__)  # noqa: TRY400

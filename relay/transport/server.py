@@ -166,11 +166,11 @@ class Server:
         address = _address_of(stream)
         group = _group_of(address)
         if self._counts.get(group, 0) >= self._most_per_address and not self._trusts(address):
-            log.debug("transport.connection_refused", reason="per_address")
+            log.debug("transport.address_refused")
             await trio.aclose_forcefully(stream)
             return
         if self._count >= self._most_connections and not self._make_room():
-            log.warning("transport.connection_refused", reason="total")
+            log.warning("transport.connection_refused", connections=self._count)
             await trio.aclose_forcefully(stream)
             return
         self._count += 1
@@ -184,7 +184,7 @@ class Server:
         except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             log.debug("transport.connection_broken")
         except* Exception as errors:  # noqa: BLE001 - a bug of ours costs this connection, not the others
-            log.error("transport.connection_failed", error=repr(errors.exceptions[0])[:200])  # noqa: TRY400
+            log.error("transport.connection_failed", error=type(errors.exceptions[0]).__name__)  # noqa: TRY400
         finally:
             stream.socket.close()
             self._count -= 1

@@ -178,7 +178,7 @@ class Outboxes:
             await self._serve_once(lane)
         except Exception as error:  # noqa: BLE001 - what one destination trips over must not stop the others
             # Without the traceback's text: values in it are private.
-            log.error("outbox.lane_failed", peer_tag=tag(lane.server), error=type(error).__name__)  # noqa: TRY400
+            log.error("delivery.lane_failed", peer_tag=tag(lane.server), error=type(error).__name__)  # noqa: TRY400
             await self._failed(lane, RelayError("internal error"))
 
     async def _serve_once(self, lane: Lane) -> None:
@@ -249,7 +249,7 @@ class Outboxes:
         lane.attempted.set()
         refused = sum(1 for result in _results(reply) if "error" in result)
         if refused:
-            log.info("outbox.events_refused", peer_tag=tag(lane.server), count=refused)
+            log.info("delivery.events_refused", peer_tag=tag(lane.server), count=refused)
 
     async def _failed(self, lane: Lane, error: RelayError) -> None:
         lane.attempted.set()
@@ -261,11 +261,13 @@ class Outboxes:
             await self._note(queue.failed, lane.server, lane.cursor, now_ms)
         lane.refusals += _is_hopeless(error)
         if lane.refusals >= _REFUSALS_BEFORE_SKIP and lane.flight is not None:
-            log.warning("outbox.transaction_skipped", peer_tag=tag(lane.server), code=error.code)
+            log.warning("delivery.transaction_skipped", peer_tag=tag(lane.server), code=error.code)
             lane.cursor = max(lane.cursor, lane.flight.events_to)
             lane.landed, lane.flight, lane.refusals = lane.flight, None, 0
         delay_s = next_delay_s(lane.failures, self._config, jitter=self._jitter(), asked_s=error.retry_after_s)
-        log.info("outbox.deferred", peer_tag=tag(lane.server), code=error.code, failures=lane.failures, delay_s=delay_s)
+        log.info(
+            "delivery.deferred", peer_tag=tag(lane.server), code=error.code, failures=lane.failures, delay_s=delay_s
+        )
         await self._wait(lane, delay_s)
 
     async def _wait(self, lane: Lane, delay_s: float) -> None:
@@ -306,7 +308,7 @@ class Outboxes:
         try:
             await self._ledger.run_early(step, *args)
         except StorageError as error:
-            log.warning("outbox.note_failed", code=error.code)
+            log.warning("delivery.note_failed", code=error.code)
 
     def _transaction_id(self) -> str:
         self._counter += 1

@@ -5,17 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from relay.base.errors import InvalidInputError, MissingParamError
+from relay.base.errors import InvalidInputError, InvalidParamError, MissingParamError
 from relay.base.ids import EventId, RoomId, ServerName, UserId, parse_event_id, parse_room_id, parse_user_id, server_of
 from relay.transport.message import Request
 
 Json = dict[str, Any]
-
-
-class InvalidParamError(InvalidInputError):
-    """A parameter, or an event that is meant to be a certain one, is not what it has to be."""
-
-    code = "input.invalid_param"
 
 
 @contextlib.contextmanager

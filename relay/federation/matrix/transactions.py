@@ -3,9 +3,10 @@
 Source: Matrix S2S v1.19, "Transactions".
 """
 
+from relay.base.errors import InvalidParamError
 from relay.base.limits import MAX_ID_BYTES
 from relay.delivery.incoming import Incoming
-from relay.federation.matrix.asking import Asking, InvalidParamError
+from relay.federation.matrix.asking import Asking
 from relay.transport.message import Response
 
 

@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 
-from relay.base.errors import ForbiddenError, MissingParamError, NotFoundError
+from relay.base.errors import ForbiddenError, InvalidParamError, MissingParamError, NotFoundError
 from relay.base.ids import DeviceId, UserId
 from relay.household import cross_signing, device_keys, devices, key_signatures
 from relay.household.cross_signing import Signed
-from relay.household.faults import InvalidParamError, InvalidSignatureError
+from relay.household.faults import InvalidSignatureError
 from relay.store.ledger import Ledger
 from tests.unit.household.conftest import ALICE, BOB, CAROL, PHONE
 from tests.unit.household.signing import Signer

@@ -3,11 +3,10 @@ from typing import Any
 import pytest
 import trio
 
-from relay.base.errors import TooLargeError
+from relay.base.errors import InvalidParamError, TooLargeError
 from relay.base.ids import DeviceId
 from relay.base.limits import MAX_CLAIMED_KEY_IDS_PER_DEVICE, MAX_ONE_TIME_KEYS_PER_UPLOAD
 from relay.household import device_keys, devices
-from relay.household.faults import InvalidParamError
 from relay.household.tables import TABLES
 from relay.store.ledger import Ledger
 from tests.fakes.files import MemoryFiles

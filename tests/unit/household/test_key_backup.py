@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.base.errors import MissingParamError, NotFoundError, TooLargeError
+from relay.base.errors import InvalidParamError, MissingParamError, NotFoundError, TooLargeError
 from relay.base.ids import RoomId
 from relay.base.limits import MAX_BACKUP_AUTH_DATA_BYTES, MAX_BACKUP_KEY_BYTES
 from relay.household import key_backup
-from relay.household.faults import InvalidParamError, WrongBackupVersionError
+from relay.household.faults import WrongBackupVersionError
 from relay.household.tables import TABLES
 from relay.store.ledger import Ledger
 from tests.fakes.ledger import memory_ledger

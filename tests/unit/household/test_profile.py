@@ -1,8 +1,9 @@
 import pytest
 
+from relay.base.errors import InvalidParamError
 from relay.base.limits import MAX_PROFILE_BYTES
 from relay.household import profile
-from relay.household.faults import InvalidParamError, ProfileKeyTooLargeError, ProfileTooLargeError
+from relay.household.faults import ProfileKeyTooLargeError, ProfileTooLargeError
 from relay.store.ledger import Ledger
 from tests.unit.household.conftest import ALICE, BOB
 

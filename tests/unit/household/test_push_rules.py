@@ -2,10 +2,9 @@ from typing import Any
 
 import pytest
 
-from relay.base.errors import NotFoundError, TooLargeError
+from relay.base.errors import InvalidParamError, NotFoundError, TooLargeError
 from relay.base.limits import MAX_PUSH_RULES_BYTES
 from relay.household import push_rules
-from relay.household.faults import InvalidParamError
 from relay.household.push_defaults import defaults
 from relay.store.ledger import Ledger
 from tests.unit.household.conftest import ALICE, BOB

@@ -1,0 +1,128 @@
+"""Every source file that does something has its unit test file, or a test elsewhere that is named here."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SOURCES = sorted(path.relative_to(ROOT) for path in (ROOT / "relay").rglob("*.py") if path.name != "__init__.py")
+
+TESTED_ELSEWHERE = {
+    "relay/admin/address.py": "tests/flow/test_admin_socket.py",
+    "relay/admin/client.py": "tests/flow/test_admin_socket.py",
+    "relay/admin/server.py": "tests/flow/test_admin_socket.py",
+    "relay/app/family.py": "tests/flow/test_nothing_leaves_undurable.py",
+    "relay/app/house.py": "tests/flow/test_nothing_leaves_undurable.py",
+    "relay/app/network.py": "tests/flow/test_nothing_leaves_undurable.py",
+    "relay/app/operator.py": "tests/flow/test_nothing_leaves_undurable.py",
+    "relay/app/running.py": "tests/interop/test_command_line.py",
+    "relay/cli/bench/servers.py": "tests/interop/box_process.py",
+    "relay/cli/bench/synapse.py": "tests/interop/synapse_peer.py",
+    "relay/cli/child.py": "tests/flow/test_console_process.py",
+    "relay/client_api/build.py": "tests/flow/test_family.py",
+    "relay/client_api/discovery.py": "tests/unit/client_api/test_door.py",
+    "relay/client_api/sync.py": "tests/flow/test_family.py",
+    "relay/console/dialogues.py": "tests/unit/console/test_session.py",
+    "relay/console/station.py": "tests/flow/test_console_station.py",
+    "relay/delivery/outbox/queue.py": "tests/unit/delivery/outbox/test_outboxes.py",
+    "relay/delivery/sync/rooms.py": "tests/unit/delivery/sync/test_long_poll.py",
+    "relay/delivery/sync/state.py": "tests/unit/delivery/sync/test_long_poll.py",
+    "relay/delivery/sync/timeline.py": "tests/unit/delivery/sync/test_long_poll.py",
+    "relay/delivery/sync/view.py": "tests/unit/delivery/sync/test_long_poll.py",
+    "relay/federation/matrix/asking.py": "tests/unit/federation/matrix/test_door.py",
+    "relay/federation/matrix/client/people.py": "tests/unit/federation/matrix/client/test_rooms.py",
+    "relay/federation/matrix/handshakes.py": "tests/flow/test_federation.py",
+    "relay/federation/matrix/history.py": "tests/flow/test_history_from_afar.py",
+    "relay/federation/matrix/people.py": "tests/flow/test_federated_keys.py",
+    "relay/federation/matrix/transactions.py": "tests/unit/federation/matrix/test_door.py",
+    "relay/household/key_signatures.py": "tests/unit/household/test_cross_signing.py",
+    "relay/household/faults.py": "tests/unit/test_house.py",
+    "relay/household/tokens.py": "tests/unit/household/test_sessions.py",
+    "relay/rooms/matrix/aliases.py": "tests/unit/rooms/matrix/deciding/test_writer.py",
+    "relay/rooms/matrix/deciding/acceptance.py": "tests/flow/rooms/test_forks_and_gaps.py",
+    "relay/rooms/matrix/deciding/accepting.py": "tests/flow/rooms/test_forks_and_gaps.py",
+    "relay/rooms/matrix/deciding/checking.py": "tests/flow/rooms/test_hostile_pdus.py",
+    "relay/rooms/matrix/deciding/drafting.py": "tests/flow/rooms/test_hostile_pdus.py",
+    "relay/rooms/matrix/exchange/answering.py": "tests/flow/rooms/test_answering.py",
+    "relay/rooms/matrix/exchange/backfill.py": "tests/flow/test_history_from_afar.py",
+    "relay/rooms/matrix/exchange/fetching.py": "tests/flow/rooms/test_answering.py",
+    "relay/rooms/matrix/exchange/inbox.py": "tests/flow/rooms/test_inbox_tasks.py",
+    "relay/rooms/matrix/exchange/receiving.py": "tests/flow/rooms/test_hostile_pdus.py",
+    "relay/rooms/matrix/membership/hosting.py": "tests/flow/rooms/test_answering.py",
+    "relay/rooms/matrix/membership/invites.py": "tests/flow/rooms/test_memberships.py",
+    "relay/rooms/matrix/membership/inviting.py": "tests/flow/rooms/test_memberships.py",
+    "relay/rooms/matrix/membership/join_answer.py": "tests/flow/rooms/test_answering.py",
+    "relay/rooms/matrix/membership/join_commit.py": "tests/flow/rooms/test_memberships.py",
+    "relay/rooms/matrix/membership/joining.py": "tests/flow/rooms/test_memberships.py",
+    "relay/rooms/matrix/membership/leaving.py": "tests/flow/rooms/test_memberships.py",
+    "relay/rooms/matrix/signing_key.py": "tests/unit/rooms/matrix/test_server_keys.py",
+    "relay/rooms/matrix/storage/commit.py": "tests/unit/rooms/matrix/deciding/test_merging.py",
+    "relay/rooms/matrix/storage/current_state.py": "tests/flow/rooms/test_memberships.py",
+    "relay/rooms/matrix/storage/inbox_book.py": "tests/flow/rooms/test_inbox_tasks.py",
+    "relay/rooms/matrix/storage/members.py": "tests/unit/rooms/matrix/deciding/test_writer.py",
+    "relay/rooms/matrix/storage/state.py": "tests/flow/rooms/test_forks_and_gaps.py",
+    "relay/rooms/matrix/storage/stored_event.py": "tests/unit/rooms/matrix/storage/test_graph.py",
+    "relay/rooms/matrix/visibility.py": "tests/flow/rooms/test_memberships.py",
+    "relay/store/index_file.py": "tests/crash/test_index_log.py",
+    "relay/store/segments.py": "tests/unit/store/test_journal.py",
+    "relay/transport/dialing.py": "tests/flow/transport/test_dialing.py",
+    "relay/transport/link.py": "tests/unit/transport/test_client.py",
+    "relay/transport/server.py": "tests/flow/transport/test_server.py",
+    "relay/transport/wire/events.py": "tests/unit/transport/wire/test_http2.py",
+}
+"""Through which test file a source file is tested where a mirror of its own would repeat that one."""
+
+DEBTS = {
+    "relay/cli/bench/disk.py",
+    "relay/cli/bench/figures.py",
+    "relay/cli/bench/load.py",
+    "relay/cli/bench/report.py",
+    "relay/cli/house.py",
+    "relay/delivery/sync/people.py",
+    "relay/federation/matrix/files.py",
+    "relay/rooms/matrix/storage/chains.py",
+    "relay/rooms/matrix/storage/redactions.py",
+    "relay/store/index.py",
+    "relay/store/names.py",
+    "relay/store/packing.py",
+    "relay/transport/pool.py",
+    "relay/transport/well_known.py",
+}
+"""Source files that only other files' tests run through. This list may only shrink."""
+
+
+def _mirror(source: Path) -> Path:
+    return Path("tests/unit", *source.parts[1:-1], f"test_{source.name}")
+
+
+def _only_declares(source: Path) -> bool:
+    """Return whether there is nothing to run: constants, tables, plain records, protocols."""
+    functions = [
+        node
+        for node in ast.walk(ast.parse((ROOT / source).read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return all(
+        isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) for f in functions for line in f.body
+    )
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_every_file_has_its_test(source: Path) -> None:
+    name = source.as_posix()
+    mirrored = (ROOT / _mirror(source)).exists() or _only_declares(source)
+    places = [mirrored, name in TESTED_ELSEWHERE, name in DEBTS]
+    assert places.count(True) == 1, f"{name} needs {_mirror(source)}, or one line in this file and not two"
+
+
+def test_what_is_named_here_exists() -> None:
+    named = {*TESTED_ELSEWHERE, *TESTED_ELSEWHERE.values(), *DEBTS}
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_every_unit_test_file_has_its_source() -> None:
+    about_several = {"test_house.py", "test_mirror.py", "test_hostile_rooms.py", "test_hostile_bodies.py"}
+    mirrors = {_mirror(source) for source in SOURCES}
+    found = [path.relative_to(ROOT) for path in (ROOT / "tests" / "unit").rglob("test_*.py")]
+    assert [path for path in found if path not in mirrors and path.name not in about_several] == []
