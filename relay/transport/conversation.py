@@ -17,6 +17,7 @@ from relay.base.limits import (
     MIN_BODY_BYTES_PER_S,
 )
 from relay.base.log import get_logger
+from relay.transport.body_budget import BodyBudget
 from relay.transport.message import Endpoint, Headers, Request, Response, render_field
 from relay.transport.pump import READ_BYTES, Channel, Pump
 from relay.transport.wire.events import (
@@ -94,16 +95,25 @@ class Conversation:
         address: the peer's, for rate limits.
         answer: called once a request.
         date: gives the value of the `Date` header.
+        budget: shared with the door's other connections.
     """
 
     def __init__(
-        self, stream: trio.abc.Stream, wire: Wire, *, address: str, answer: Endpoint, date: Callable[[], bytes]
+        self,
+        stream: trio.abc.Stream,
+        wire: Wire,
+        *,
+        address: str,
+        answer: Endpoint,
+        date: Callable[[], bytes],
+        budget: BodyBudget | None = None,
     ) -> None:
         self._stream = stream
         self._wire = wire
         self._address = address
         self._answer = answer
         self._date = date
+        self._budget = budget
         self._exchanges: dict[int, Exchange] = {}
         self._served = 0
         self._head_since_s: float | None = None
@@ -192,7 +202,7 @@ class Conversation:
     def _begin(self, head: RequestHead) -> None:
         exchange = Exchange(self._pump, head)
         self._exchanges[head.stream] = exchange
-        request = Request(head.method, head.target, Headers(head.headers), self._address, exchange)
+        request = Request(head.method, head.target, Headers(head.headers), self._address, exchange, budget=self._budget)
         self._nursery.start_soon(self._carry_out, exchange, request)
 
     def _give_up(self, error: WireError) -> None:
@@ -215,6 +225,7 @@ class Conversation:
         except StreamGoneError:
             self._wire.reset(exchange.stream)
         finally:
+            request.release()
             if response is not None and not isinstance(response.body, bytes):
                 await _close_body(response.body)
             self._end(exchange)

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from relay.base.errors import InvalidInputError, TooLargeError
+from relay.transport.body_budget import BodyBudget
 
 Header = tuple[bytes, bytes]
 
@@ -91,6 +92,7 @@ class Request:
         target: path and query exactly as received; X-Matrix signatures cover it.
         headers: all fields; HTTP/2's `:authority` appears as `host`.
         address: the peer's IP address, for rate limits; empty over memory streams.
+        budget: what bodies that are gathered whole may take together.
         params: path parameters, percent-decoded, filled by the router.
         path: the still percent-encoded path.
     """
@@ -100,11 +102,13 @@ class Request:
     headers: Headers = dataclasses.field(default_factory=Headers)
     address: str = ""
     source: AsyncIterator[bytes] = dataclasses.field(default_factory=Pieces)
+    budget: BodyBudget | None = None
     params: dict[str, str] = dataclasses.field(default_factory=dict)
     path: str = dataclasses.field(init=False)
     _raw_query: str = dataclasses.field(init=False)
     _query: dict[str, list[str]] | None = dataclasses.field(init=False, default=None)
     _whole: bytes | None = dataclasses.field(init=False, default=None)
+    _held_bytes: int = dataclasses.field(init=False, default=0)
 
     def __post_init__(self) -> None:
         """Split the target."""
@@ -134,6 +138,7 @@ class Request:
 
         Raises:
             TooLargeError: it is longer than `limit_bytes`.
+            RateLimitedError: too much of other bodies is here already.
         """
         if self._whole is None:
             self._check_length(limit_bytes)
@@ -143,11 +148,20 @@ class Request:
                 size += len(piece)
                 if size > limit_bytes:
                     raise TooLargeError(f"the body is longer than {limit_bytes} bytes")
+                if self.budget is not None:
+                    self.budget.take(self.address, self._held_bytes, len(piece))
+                    self._held_bytes += len(piece)
                 pieces.append(piece)
             self._whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if len(self._whole) > limit_bytes:
             raise TooLargeError(f"the body is longer than {limit_bytes} bytes")
         return self._whole
+
+    def release(self) -> None:
+        """Give back what the body took of the budget: the request is answered."""
+        if self.budget is not None:
+            self.budget.give_back(self.address, self._held_bytes)
+            self._held_bytes = 0
 
     def stream(self, limit_bytes: int | None = None) -> AsyncIterator[bytes]:
         """Return the body piece by piece, as it comes; the peer sends no faster than this is read.

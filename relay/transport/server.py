@@ -18,6 +18,7 @@ from relay.base.config import split_address
 from relay.base.errors import ConfigError
 from relay.base.limits import HANDSHAKE_TIMEOUT_S, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS
 from relay.base.log import get_logger
+from relay.transport.body_budget import BodyBudget
 from relay.transport.conversation import Conversation
 from relay.transport.message import Endpoint, Request, Response
 from relay.transport.wire.events import Wire
@@ -104,6 +105,7 @@ class Server:
         self._conversations: dict[Conversation, None] = {}
         self._date = (0, b"")
         self._draining = False
+        self._budget = BodyBudget()
 
     @property
     def connections(self) -> int:
@@ -141,7 +143,9 @@ class Server:
             wire = Http2(server=True)
         else:
             wire = Http1(server=True)
-        conversation = Conversation(stream, wire, address=address, answer=self._endpoint(address), date=self._today)
+        conversation = Conversation(
+            stream, wire, address=address, answer=self._endpoint(address), date=self._today, budget=self._budget
+        )
         self._conversations[conversation] = None
         try:
             await conversation.run(draining=self._draining)

@@ -153,6 +153,22 @@ def test_a_hundred_half_open_connections_keep_nobody_out(victim: Victim) -> None
         victim.check(more_files=MOST_MORE_FILES + 50)
 
 
+def test_bodies_that_never_end_are_not_all_kept(victim: Victim, hostile: HostileServer) -> None:
+    header = hostile.sign(victim.box, "PUT", "/_matrix/federation/v1/send/1", {}, sig="A" * 86)
+    head = f"PUT /_matrix/federation/v1/send/1 HTTP/1.1\r\nHost: a\r\nAuthorization: {header}\r\n"
+    refused = 0
+    with contextlib.ExitStack() as stack:
+        for _ in range(30):
+            line = stack.enter_context(federation_line(victim, ["http/1.1"]))
+            with contextlib.suppress(OSError):
+                line.sendall(head.encode() + b"Content-Length: 8000001\r\n\r\n" + b"x" * 8_000_000)
+            line.settimeout(0.01)
+            with contextlib.suppress(OSError):
+                refused += b"429" in line.recv(4096)
+        victim.check(more_files=MOST_MORE_FILES + 30)
+    assert refused > 20
+
+
 BODIES = [
     (b"", 400, {"M_MISSING_PARAM", "M_BAD_JSON", "M_NOT_JSON"}),
     (b"{", 400, {"M_NOT_JSON"}),

@@ -1,6 +1,8 @@
 import pytest
 
-from relay.base.errors import InvalidInputError, TooLargeError
+from relay.base.errors import InvalidInputError, RateLimitedError, TooLargeError
+from relay.base.limits import MAX_SMALL_BODIES_BYTES, SMALL_BODY_BYTES
+from relay.transport.body_budget import BodyBudget
 from relay.transport.message import Headers, Pieces, Request, Response
 from tests.fakes.http import make_request
 
@@ -41,6 +43,21 @@ async def test_a_body_can_be_read_twice_and_then_streamed() -> None:
     assert await request.body(100) == b'{"a":1}'
     assert await request.body(100) == b'{"a":1}'
     assert [piece async for piece in request.stream()] == [b'{"a":1}']
+
+
+async def test_a_body_is_gathered_within_the_budget_of_all_and_gives_it_back() -> None:
+    budget = BodyBudget(most_bytes=100)
+    first = Request("PUT", "/", address="a", source=Pieces(b"x" * 60), budget=budget)
+    assert await first.body(1000) == b"x" * 60
+    assert budget.held_bytes == 60
+    large = MAX_SMALL_BODIES_BYTES + 1000
+    second = Request("PUT", "/", address="b", source=Pieces(b"x" * SMALL_BODY_BYTES, b"x" * 10), budget=budget)
+    with pytest.raises(RateLimitedError):
+        await second.body(large)
+    second.release()
+    first.release()
+    first.release()
+    assert budget.held_bytes == 0
 
 
 def test_a_stream_that_says_it_will_be_too_long_is_refused_before_it_comes() -> None:
