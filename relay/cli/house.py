@@ -20,5 +20,7 @@ async def open_house(folder: Path, config: Config) -> AsyncIterator[Operator]:
 def run_house(folder: Path) -> bool:
     """Serve until stopped; return whether an operator asked for a new start."""
     from relay.app import run
+    from relay.box.heap import share_heap
 
+    share_heap()
     return run(folder)
