@@ -10,7 +10,8 @@ def pack(values: Sequence[Any]) -> bytes:
     """Return `values` packed.
 
     Raises:
-        ValueError: a text is not Unicode, a number is beyond 64 bits.
+        ValueError: a text is not Unicode.
+        OverflowError: a number is beyond 64 bits.
         TypeError: a value is of a type that has no packed form.
     """
     packed: bytes = msgpack.packb(values)
