@@ -19,6 +19,7 @@ import trio
 from relay.client_api.door import Door
 from relay.transport.routing import Router
 from tests.fakes.family import open_family
+from tests.fakes.federated import FederatedTown
 from tests.interop.hostile_server import HostileServer
 from tests.interop.peer_clients import quote
 from tests.interop.victim import MOST_MORE_FILES, NESTED, UNKNOWN_EVENT, Nonsense, Victim, ask_as, code_of
@@ -291,6 +292,40 @@ def test_wrong_types_at_every_endpoint_are_never_our_fault(victim: Victim, hosti
             refusal = json.loads(answer)
             # A first answer of user-interactive authentication has no code.
             assert refusal.get("errcode", "M_").startswith("M_") or (status == 401 and "flows" in refusal), answer
+    assert faults == []
+
+
+def federation_routes() -> list[tuple[str, str]]:
+    async def main() -> list[tuple[str, str]]:
+        async with trio.open_nursery() as nursery, FederatedTown(nursery).box("ada.example") as box:
+            found = routes_of(box.router)
+            nursery.cancel_scope.cancel()
+        return found
+
+    return trio.run(main)
+
+
+def test_nonsense_at_every_endpoint_for_servers_is_never_our_fault(victim: Victim, hostile: HostileServer) -> None:
+    routes = federation_routes()
+    assert len(routes) >= 20
+    name = victim.box.name
+    words = [
+        f"@anna:{name}", victim.room, UNKNOWN_EVENT, name, f"#a:{name}", f"@eve:{hostile.name}", "11", "..", "a/b", "%",
+        "..%2F..%2Frelay.toml", "\x00", "x" * 300, "m.room.member", "displayname", "", "99999999999999999999", "-1",
+    ]  # fmt: skip
+    nonsense = Nonsense("servers", words)
+    chance = nonsense.chance
+    names = ["ver", "v", "limit", "event_id", "user_id", "field", "room_alias", "timeout_ms", "width"]
+    faults = []
+    for method, pattern in routes * 20:
+        path = "/".join(quote(nonsense.word()) if part == "{}" else part for part in pattern.split("/"))
+        query = "&".join(f"{chance.choice(names)}={quote(nonsense.word())}" for _ in range(chance.randrange(3)))
+        body = None if method == "GET" else json.loads(json.dumps(nonsense.body()).replace("\\ud800", ""))
+        status, answer = hostile.ask(victim.box, method, f"{path}?{query}", body)
+        if status not in (200, 400, 401, 403, 404, 413, 429, 504):
+            faults.append((method, path, query, body, status, answer))
+        elif status != 200:
+            assert answer["errcode"].startswith("M_")
     assert faults == []
 
 
