@@ -16,7 +16,7 @@ from relay.core.matrix.room_versions import room_version
 
 # Large events would make a cache of a few hundred larger than the box's memory.
 _MOST_CACHED_BYTES = 2048
-_MOST_CACHED = 256
+_MOST_CACHED = 64
 _cache: dict[tuple[bytes, EventId], Event] = {}
 _WITH_ROOM_ID, _WITHOUT_ROOM_ID = b"\x01", b"\x02"
 # What stands here is part of the format: it never changes. Another dictionary gets another first byte.
