@@ -51,3 +51,10 @@ def test_the_code_is_compiled_ahead_and_again_when_it_changes(place: Path) -> No
     write(place, 22)
     assert run(place) == b"22\n"
     assert file.stat().st_mtime_ns > first
+
+
+def test_compiled_code_that_was_removed_is_made_again(place: Path) -> None:
+    run(place)
+    shutil.rmtree(place / "relay" / "__pycache__")
+    run(place)
+    assert compiled(place)
