@@ -102,9 +102,9 @@ async def _serve_house(house: House, network: Network, stop: _Stop) -> None:
             words = " ".join(f"{name}={url}" for name, url in sorted(listening.items(), reverse=True))
             sys.stdout.write(f"ready {words} name={house.server}\n")
             sys.stdout.flush()
-            log.get_logger().info("house.opened", boot=house.ledger.boot)
+            log.get_logger().info("app.opened", boot=house.ledger.boot)
         workers.cancel_scope.cancel()
-    log.get_logger().info("house.closed")
+    log.get_logger().info("app.closed")
 
 
 class _Doors:

@@ -84,7 +84,7 @@ def console(state: Path, port: str) -> None:
 @state_option
 @click.option("--name", required=True, metavar="SERVER_NAME", help="what stands behind the colon of every user's id")
 @click.option("--profile", default="desk", metavar="NAME", help="the board it runs on", show_default=True)
-@click.option("--owner", default="", metavar="NAME", help="the first user, who may invite the others")
+@click.option("--owner", default="", metavar="NAME", help="the first user, who looks after the box")
 @password_option
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="any setting of relay.toml")
 @click.option("--federation", default="", metavar="HOST:PORT", help="where other servers reach the box")
@@ -124,7 +124,7 @@ def user() -> None:
 @click.argument("name")
 @state_option
 @password_option
-@click.option("--admin", is_flag=True, help="may invite others")
+@click.option("--admin", is_flag=True, help="marks who looks after the box")
 def add_user(name: str, state: Path, password_file: Path | None, *, admin: bool) -> None:
     """Make an account."""
     fields = {"verb": "user_add", "name": name, "password": _password(password_file), "admin": admin}

@@ -11,7 +11,7 @@ from relay.base.limits import MIN_PASSWORD_CHARACTERS
 # The words of `relay provision`, without its dashes.
 BASICS = {
     "name": "server name: the part behind the colon of every user's id; it can never change",
-    "owner": "the first user, who may invite the others",
+    "owner": "the first user, who looks after the box",
     "password": "the owner's password",
     "federation": "HOST:PORT where other servers reach the box",
     "client": "HOST:PORT where the family's apps reach the box",

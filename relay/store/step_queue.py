@@ -88,7 +88,11 @@ class StepQueue:
         self._work.ring()
 
     async def submit(self, step: Callable[..., Any], args: tuple[Any, ...], *, writes: bool) -> Request:
-        """Return the finished request; the caller looks at its error and waits for flash."""
+        """Return the finished request; the caller looks at its error and waits for flash.
+
+        Raises:
+            StorageError: the ledger is closing.
+        """
         if self._stopping:
             raise StorageError("the box is stopping")
         request = Request(step, args, writes)

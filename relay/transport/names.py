@@ -50,7 +50,7 @@ class DnsResolver:
         self._resolver: dns.asyncresolver.Resolver | None = None
 
     async def services(self, name: str) -> list[Service]:
-        """Return the records of `name`."""
+        """Return the records of `name`; see `Resolver.services`."""
         import dns.asyncbackend
         import dns.asyncresolver
         import dns.exception

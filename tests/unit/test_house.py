@@ -56,13 +56,12 @@ LOG_CALLS = [
     for call in ast.walk(ast.parse(path.read_text("utf-8")))
     if isinstance(call, ast.Call)
     and isinstance(call.func, ast.Attribute)
-    and isinstance(call.func.value, ast.Name)
-    and call.func.value.id in ("log", "_log", "logger")
+    and ast.unparse(call.func.value) in ("log", "_log", "logger", "log.get_logger()")
     and call.func.attr in ("debug", "info", "warning", "error", "exception", "critical")
 ]
 MAY_BE_LOGGED = {
-    "code", "connections", "count", "delay_s", "errno", "error", "failures", "kind", "limit", "messages", "peer_tag",
-    "room_tag", "state_events", "where",
+    "boot", "code", "connections", "count", "delay_s", "errno", "error", "failures", "kind", "limit", "messages",
+    "peer_tag", "room_tag", "state_events", "where",
 }  # fmt: skip
 
 

@@ -152,7 +152,11 @@ class Http2:
         return min(MAX_H2_STREAMS, self._machine.remote_settings.max_concurrent_streams)
 
     def request(self, method: str, target: str, headers: Sequence[Header], *, ended: bool) -> int:
-        """Queue the head of a request; return its stream."""
+        """Queue the head of a request; return its stream.
+
+        Raises:
+            StreamGoneError: the connection takes no more of them.
+        """
         authority = next((value for name, value in headers if name == b"host"), b"")
         fields = [
             (b":method", method.encode("ascii")),
