@@ -25,6 +25,7 @@ from relay.rooms.matrix import signing_key
 from relay.rooms.matrix.deciding.writer import RoomWriter
 from relay.rooms.matrix.exchange.answering import Answering
 from relay.rooms.matrix.exchange.backfill import Backfiller
+from relay.rooms.matrix.exchange.catching_up import CatchingUp
 from relay.rooms.matrix.exchange.inbox import RoomInboxes
 from relay.rooms.matrix.exchange.receiving import PduReceiver
 from relay.rooms.matrix.membership.hosting import Hosting
@@ -56,6 +57,7 @@ class Network:
     leaving: Leaving
     inviting: Inviting
     backfiller: Backfiller
+    catching_up: CatchingUp
     inboxes: RoomInboxes
     outboxes: Outboxes
     introductions: Introductions
@@ -117,6 +119,7 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
         leaving=Leaving(ledger, peers=peers, writer=writer, server=server, key=key, clock=clock),
         inviting=Inviting(ledger, peers=peers, keys=keys, writer=writer, server=server, key=key, clock=clock),
         backfiller=Backfiller(ledger, peers=peers, keys=keys, server=server),
+        catching_up=CatchingUp(ledger, peers=peers, receiver=receiver, server=server),
         inboxes=RoomInboxes(ledger, peers=peers, keys=keys, server=server, clock=clock),
         outboxes=outboxes,
         introductions=Introductions(ledger, server),

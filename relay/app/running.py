@@ -20,7 +20,7 @@ from relay.app.operator import HousePeople, HouseReport
 from relay.base import log
 from relay.base.config import ClientConfig, Config, FederationConfig, load
 from relay.base.errors import RelayError
-from relay.delivery.home_again import greet_again, greet_all, knock_all
+from relay.delivery.home_again import greet_all, knock_all
 from relay.delivery.member_refresh import MemberRefresh
 from relay.transport.message import Endpoint
 from relay.transport.server import Server, listen
@@ -97,8 +97,8 @@ async def _serve_house(house: House, network: Network, stop: _Stop) -> None:
             await front.open("client", house.config.client, family_door(house, network).answer)
             await knock_all(house.ledger, network.outboxes, house.server)
             await front.open("federation", house.config.federation, network.federation.answer)
-            for greet in (greet_all, greet_again):
-                workers.start_soon(greet, house.ledger, network.outboxes, house.server)
+            workers.start_soon(greet_all, house.ledger, network.outboxes, house.server)
+            workers.start_soon(network.catching_up.run)
             words = " ".join(f"{name}={url}" for name, url in sorted(listening.items(), reverse=True))
             sys.stdout.write(f"ready {words} name={house.server}\n")
             sys.stdout.flush()

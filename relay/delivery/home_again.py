@@ -5,13 +5,12 @@ An authenticated request makes a server stop backing off; without it nobody rese
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any
 
 import trio
 
 from relay.base.ids import ServerName
-from relay.base.limits import HOME_AGAIN_CONCURRENCY, HOME_AGAIN_KNOCKING_S, HOME_AGAIN_QUIET_S, HOME_AGAIN_REPEATS_S
+from relay.base.limits import HOME_AGAIN_CONCURRENCY, HOME_AGAIN_KNOCKING_S, HOME_AGAIN_QUIET_S
 from relay.base.log import get_logger
 from relay.delivery import device_fan_out
 from relay.delivery.outbox.outboxes import Outboxes
@@ -37,13 +36,13 @@ async def knock_all(ledger: Ledger, outboxes: Outboxes, own: ServerName) -> None
 
     COMPAT Synapse (1.163 and before): a transaction that failed is tried again after up to 60 s, room keys and all, and
     a signed request ends that wait only when some other request to us has failed meanwhile. Looking for the device
-    list is that request: it finds nobody yet, and the greetings that follow are heard.
+    list is that request: it finds nobody yet, and what this server asks afterwards is heard.
 
     Takes `HOME_AGAIN_KNOCKING_S` and `HOME_AGAIN_QUIET_S` at the most; nothing where nobody is to be greeted.
     """
     knocks = await ledger.read(_knocks, own)
     with trio.move_on_after(HOME_AGAIN_KNOCKING_S):
-        await _tell(list(knocks), lambda server: outboxes.nudge(server, edus=[knocks[server]]))
+        await _tell(list(knocks), lambda server: outboxes.knock(server, knocks[server]))
     if knocks:
         # The look comes after the answer to the knock; an open door would spoil it.
         await trio.sleep(HOME_AGAIN_QUIET_S)
@@ -65,17 +64,6 @@ async def greet_all(ledger: Ledger, outboxes: Outboxes, own: ServerName) -> None
     servers = await ledger.read(order, own)
     await _tell(servers, outboxes.greet)
     log.info("delivery.peers_greeted", count=len(servers))
-
-
-async def greet_again(ledger: Ledger, outboxes: Outboxes, own: ServerName) -> None:
-    """Shortly after the door was opened, greet twice more those who have answered.
-
-    For those that looked for us before the door was open and noted the failure only after the first greeting.
-    """
-    servers = await ledger.read(order, own)
-    for pause_s in HOME_AGAIN_REPEATS_S:
-        await trio.sleep(pause_s)
-        await _tell([server for server in servers if outboxes.has_met(server)], partial(outboxes.nudge, edus=()))
 
 
 async def _tell(servers: Sequence[ServerName], tell: Callable[[ServerName], Awaitable[None]]) -> None:

@@ -6,7 +6,7 @@ the journal has them, and everything else is read through `Ledger.read`.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TypeVarTuple
@@ -17,7 +17,7 @@ from relay.base.clock import Clock
 from relay.base.config import DeliveryConfig
 from relay.base.errors import Fault, InvalidInputError, PeerRefusedError, RelayError, StorageError
 from relay.base.ids import ServerName, server_of
-from relay.base.limits import MIB, NUDGE_TIMEOUT_S
+from relay.base.limits import HOME_AGAIN_KNOCK_PAUSE_S, MIB
 from relay.base.log import get_logger, tag
 from relay.delivery.outbox import queue
 from relay.delivery.outbox.backoff import is_given_up, next_delay_s
@@ -114,14 +114,17 @@ class Outboxes:
         lane.greeting = True
         await lane.attempted.wait()
 
-    def has_met(self, server: ServerName) -> bool:
-        """Return whether `server` has taken a transaction in this run."""
-        return server in self._met
-
-    async def nudge(self, server: ServerName, *, edus: Sequence[Json]) -> None:
-        """Send a transaction of its own with `edus` at once, whatever comes of it within `NUDGE_TIMEOUT_S`."""
-        with suppress(RelayError), trio.move_on_after(NUDGE_TIMEOUT_S):
-            await self._outlet.send(server, self._transaction_id(), [], edus, self._clock.wall_ms())
+    async def knock(self, server: ServerName, edu: Json) -> None:
+        """Send `edu` alone and at once, again and again until `server` takes it or turns out to be away."""
+        with suppress(RelayError):
+            while True:
+                try:
+                    await self._outlet.send(server, self._transaction_id(), [], [edu], self._clock.wall_ms())
+                except PeerRefusedError:
+                    # It may still be busy with a transaction of the life before.
+                    await trio.sleep(HOME_AGAIN_KNOCK_PAUSE_S)
+                else:
+                    return
 
     async def status(self) -> Mapping[ServerName, Standing]:
         """Return every destination with what waits for it, what was dropped, and since when it is silent."""

@@ -6,7 +6,7 @@ from relay.base.config import DeliveryConfig
 from relay.base.ids import ServerName
 from relay.base.limits import HOME_AGAIN_CONCURRENCY, HOME_AGAIN_KNOCKING_S, HOME_AGAIN_QUIET_S
 from relay.delivery import home_again
-from relay.delivery.home_again import greet_again, greet_all, knock_all
+from relay.delivery.home_again import greet_all, knock_all
 from relay.delivery.outbox import outboxes as outbox
 from relay.delivery.outbox import queue as outbox_queue
 from relay.delivery.outbox import tables as outbox_tables
@@ -76,25 +76,6 @@ async def test_a_dead_server_does_not_keep_the_others_waiting(
         nursery.cancel_scope.cancel()
 
 
-async def test_who_answered_is_greeted_twice_more_and_the_dead_are_left_in_peace(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in (outbox, outbox_queue):
-        monkeypatch.setattr(module, "departures", departures)
-    monkeypatch.setattr(home_again, "members", Members("alive", "dead"))
-    alive, dead = SleepingPeer(), SleepingPeer(asleep_until_s=1e6)
-    async with memory_ledger(outbox_tables.TABLES, departures.TABLES) as ledger, trio.open_nursery() as nursery:
-        boxes = Outboxes(ledger, FakeOutlet(alive=alive, dead=dead), FakeClock(), HERE, DeliveryConfig())
-        await nursery.start(boxes.run)
-        await greet_all(ledger, boxes, HERE)
-        await greet_again(ledger, boxes, HERE)
-        assert len(alive.attempts) == 3
-        assert all(not edus for _, _, edus in alive.transactions)
-        assert len({transaction for transaction, _, _ in alive.transactions}) == 3
-        assert not boxes.has_met(ServerName("dead.example"))
-        nursery.cancel_scope.cancel()
-
-
 async def test_a_knock_asks_to_look_at_a_device_list_and_never_takes_long(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,3 +90,19 @@ async def test_a_knock_asks_to_look_at_a_device_list_and_never_takes_long(
         await knock_all(ledger, boxes, HERE)
         assert awake.edus == [edu]
         assert trio.current_time() - start == pytest.approx(HOME_AGAIN_KNOCKING_S + HOME_AGAIN_QUIET_S, abs=0.01)
+
+
+async def test_a_knock_is_repeated_while_the_server_is_busy_with_an_earlier_transaction(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (outbox, outbox_queue):
+        monkeypatch.setattr(module, "departures", departures)
+    edu = {"edu_type": "m.device_list_update", "content": {"prev_id": []}}
+    monkeypatch.setattr(home_again, "_knocks", lambda _index, _own: {ServerName("a.example"): edu})
+    busy_until_s = trio.current_time() + 0.35
+    busy = SleepingPeer(refuse=lambda _pdus, _edus: 429 if trio.current_time() < busy_until_s else None)
+    async with memory_ledger(outbox_tables.TABLES, departures.TABLES) as ledger:
+        boxes = Outboxes(ledger, FakeOutlet(a=busy), FakeClock(), HERE, DeliveryConfig())
+        await knock_all(ledger, boxes, HERE)
+    assert busy.edus == [edu]
+    assert len(busy.attempts) == 5
