@@ -47,6 +47,7 @@ TESTED_ELSEWHERE = {
     "relay/rooms/matrix/deciding/drafting.py": "tests/flow/rooms/test_hostile_pdus.py",
     "relay/rooms/matrix/exchange/answering.py": "tests/flow/rooms/test_answering.py",
     "relay/rooms/matrix/exchange/backfill.py": "tests/flow/test_history_from_afar.py",
+    "relay/rooms/matrix/exchange/catching_up.py": "tests/flow/rooms/test_catching_up.py",
     "relay/rooms/matrix/exchange/fetching.py": "tests/flow/rooms/test_answering.py",
     "relay/rooms/matrix/exchange/inbox.py": "tests/flow/rooms/test_inbox_tasks.py",
     "relay/rooms/matrix/exchange/receiving.py": "tests/flow/rooms/test_hostile_pdus.py",
