@@ -162,15 +162,6 @@ def check_content_hash(event: Event) -> bool:
     return event.content_hash_ok
 
 
-def content_hash(raw: Mapping[str, Any]) -> str:
-    """Return the content hash of a PDU in unpadded base64.
-
-    Raises:
-        NotCanonicalError: it has no canonical form.
-    """
-    return unpadded_base64.encode(hashlib.sha256(hashed_bytes(raw)).digest())
-
-
 def hashed_bytes(raw: Mapping[str, Any]) -> bytes:
     """Return what the content hash covers: the canonical form without hashes, signatures and `unsigned`.
 
