@@ -26,6 +26,7 @@ from relay.store.workers import ThreadWorkers, Workers
 
 TABLES = (ROOM_TABLES, HOUSEHOLD_TABLES, *DELIVERY_TABLES)
 _CREDENTIAL = "doorstep.passphrase"
+_DAY_MS = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,8 @@ async def open_house(folder: Path, config: Config, flash: Flash | None = None) -
         workers=flash.workers,
         segment_bytes=flash.segment_bytes,
     ) as ledger:
-        key = await signing_key.own_key(ledger, clock.wall_ms())
+        days = config.federation.signing_key_days
+        key = await signing_key.own_key(ledger, clock.wall_ms(), max_age_ms=days * _DAY_MS if days else None)
         yield House(folder=folder, config=config, clock=clock, keyring=keys, ledger=ledger, key=key, flash=flash)
 
 

@@ -50,12 +50,15 @@ class FederationConfig:
     """False only behind a trusted reverse proxy, on loopback."""
     allow_private_peers: bool = False
     """Whether requests to private and loopback addresses are made; the desk profile allows them."""
+    signing_key_days: int = 0
+    """A start with a signing key older than this makes a new one and publishes the old as such; 0: never."""
     connect_timeout_s: float = 15.0
     request_timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
         """Check the bounds."""
         split_address(self.listen)
+        _bound("federation.signing_key_days", self.signing_key_days, 0, 3650)
         _bound("federation.connect_timeout_s", self.connect_timeout_s, 0.1, 300)
         _bound("federation.request_timeout_s", self.request_timeout_s, 1, 600)
 

@@ -23,8 +23,7 @@ _EXPIRE_AT_MOST = 2 * _EXPIRE_EVERY
 _RECORD = Operation(
     600, "INSERT INTO client_transaction (position, request, event, text, at_ms) VALUES (?, ?, ?, ?, ?)"
 )
-_EXPIRE_BY_TIME = Operation(601, "DELETE FROM client_transaction WHERE at_ms < ?", lazy=True)
-_EXPIRE = Operation(602, "DELETE FROM client_transaction WHERE position <= ?", lazy=True)
+_EXPIRE = Operation(601, "DELETE FROM client_transaction WHERE position <= ?", lazy=True)
 
 # The row number is the position of the change, so rows are appended; the one index costs 16 bytes and a row number.
 # Digests are in no order, and each would dirty another page of a large index: it is one small tree after another,
@@ -37,10 +36,9 @@ TABLES = Tables(
     ddl=(
         "CREATE TABLE IF NOT EXISTS client_transaction ("
         "position INTEGER PRIMARY KEY, request BLOB NOT NULL, event BLOB, text TEXT NOT NULL, at_ms INTEGER NOT NULL)",
-        "DROP INDEX IF EXISTS client_transaction_request",
         "CREATE INDEX IF NOT EXISTS client_transaction_generation ON client_transaction (position >> 13, request)",
     ),
-    operations=(_RECORD, _EXPIRE_BY_TIME, _EXPIRE),
+    operations=(_RECORD, _EXPIRE),
 )
 
 

@@ -58,7 +58,6 @@ TESTED_ELSEWHERE = {
     "relay/rooms/matrix/membership/join_commit.py": "tests/flow/rooms/test_memberships.py",
     "relay/rooms/matrix/membership/joining.py": "tests/flow/rooms/test_memberships.py",
     "relay/rooms/matrix/membership/leaving.py": "tests/flow/rooms/test_memberships.py",
-    "relay/rooms/matrix/signing_key.py": "tests/unit/rooms/matrix/test_server_keys.py",
     "relay/rooms/matrix/storage/chains.py": "tests/flow/rooms/test_answering.py",
     "relay/rooms/matrix/storage/commit.py": "tests/unit/rooms/matrix/deciding/test_merging.py",
     "relay/rooms/matrix/storage/current_state.py": "tests/flow/rooms/test_memberships.py",

@@ -30,7 +30,6 @@ _ROOMS = """CREATE TABLE IF NOT EXISTS rooms (
 _EVENTS = """CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY, room INTEGER NOT NULL, place INTEGER, flags INTEGER NOT NULL, state INTEGER,
     redaction INTEGER, id BLOB NOT NULL, pdu BLOB NOT NULL)"""
-_NO_EVENTS_BY_ID = "DROP INDEX IF EXISTS events_by_id"
 # 16 bytes
 _EVENTS_BY_ID = "CREATE INDEX IF NOT EXISTS events_by_generation ON events (number >> 16, substr(id, 1, 4))"
 # 15 bytes
@@ -149,7 +148,6 @@ TABLES = Tables(
     ddl=(
         _ROOMS,
         _EVENTS,
-        _NO_EVENTS_BY_ID,
         _EVENTS_BY_ID,
         _TIMELINE,
         _STATE_GROUPS,

@@ -97,11 +97,14 @@ async def test_own_keys_are_known_without_asking_and_old_ones_vouch_for_the_past
     town = Town()
     async with town.box("a.example") as here:
         old = here.key
-        new = await signing_key.rotate(here.ledger, 5000)
+        made_ms = town.clock.now_ms
+        new = await signing_key.own_key(here.ledger, made_ms + 5000, max_age_ms=0)
         assert isinstance(new, SigningKey)
         ids = [old.key_id, new.key_id]
-        assert set(await here.keys.keys_for(here.name, ids, 4000)) == set(ids)
-        assert set(await here.keys.keys_for(here.name, ids, 6000)) == {new.key_id}
-        assert [(key.key_id, end) for key, end in await here.ledger.read(signing_key.old_keys)] == [(old.key_id, 5000)]
+        assert set(await here.keys.keys_for(here.name, ids, made_ms + 4000)) == set(ids)
+        assert set(await here.keys.keys_for(here.name, ids, made_ms + 6000)) == {new.key_id}
+        assert [(key.key_id, end) for key, end in await here.ledger.read(signing_key.old_keys)] == [
+            (old.key_id, made_ms + 5000)
+        ]
         assert (await signing_key.own_key(here.ledger, 1)).key_id == new.key_id
         assert town.calls == []
