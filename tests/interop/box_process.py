@@ -1,8 +1,11 @@
 """A whole box as a user runs it: provisioned and started by the command line, stopped kindly or not at all."""
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Self
@@ -24,6 +27,7 @@ class BoxProcess:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.state = folder, folder / "state"
         port, self.client_port = free_port(), free_port()
+        self._port = port
         self.name = f"localhost:{port}"
         self.base = f"http://127.0.0.1:{self.client_port}"
         self.process: subprocess.Popen[bytes] | None = None
@@ -68,14 +72,27 @@ class BoxProcess:
     def _environment() -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(ROOT)}
 
-    def start(self, within_s: float = 20) -> float:
-        """Start, wait until it answers, return how long that took in seconds."""
+    def start(self, within_s: float = 20, *, until_open: bool = True) -> float:
+        """Start, wait until apps are answered, return how long that took in seconds.
+
+        With `until_open` the wait goes on until other servers are let in too, which is a little later.
+        """
         begun = time.monotonic()
         line = [sys.executable, "-m", "relay", "up", "--headless", "--state", str(self.state)]
         with (self.folder / "log").open("ab") as out:
             self.process = subprocess.Popen(line, stdout=out, stderr=out, env=self._environment())
         wait_until_answers(f"{self.base}/_matrix/client/versions", self.process, within_s)
-        return time.monotonic() - begun
+        took_s = time.monotonic() - begun
+        if until_open:
+            self._wait_for_other_door(begun + within_s)
+        return took_s
+
+    def _wait_for_other_door(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("localhost", self._port), timeout=2):
+                return
+            threading.Event().wait(0.01)  # nothing announces it: ask again soon
+        raise TimeoutError(self.name)
 
     def stop(self) -> None:
         """End the process with SIGTERM and wait."""
