@@ -17,13 +17,14 @@ from relay.transport.wire.events import (
     StreamGoneError,
     WireError,
 )
+from relay.transport.wire.outgoing import Outgoing
 
 _REASONS = {400: "malformed", 408: "slow", 413: "body_too_large", 414: "target_too_large", 431: "headers_too_large"}
 # States in which a response head can still be sent.
 _UNANSWERED = (h11.IDLE, h11.SEND_RESPONSE)
 
 
-class Http1:
+class Http1(Outgoing):
     """One HTTP/1.1 connection; exchanges are numbered 1, 2, 3... as streams.
 
     Args:
@@ -34,9 +35,9 @@ class Http1:
     most_streams = 1
 
     def __init__(self, *, server: bool) -> None:
+        super().__init__()
         self._server = server
         self._machine = h11.Connection(h11.SERVER if server else h11.CLIENT, max_incomplete_event_size=MAX_HEADER_BYTES)
-        self._out: list[bytes] = []
         self._stream = 0 if server else 1
         self._held_bytes = 0
         self._input_waits = False
@@ -70,19 +71,6 @@ class Http1:
             self._closing = bool(machine.trailing_data[0])
             return []
         return self._events()
-
-    def take(self) -> bytes:
-        """Return and forget the bytes to be written."""
-        if len(self._out) == 1:
-            return self._out.pop()
-        data = b"".join(self._out)
-        self._out.clear()
-        return data
-
-    @property
-    def unsent_bytes(self) -> int:
-        """How many bytes wait in `take`."""
-        return sum(map(len, self._out))
 
     @property
     def wants_input(self) -> bool:

@@ -35,6 +35,7 @@ from relay.transport.wire.events import (
 )
 from relay.transport.wire.fields import read_request, read_response
 from relay.transport.wire.floods import FrameGauge
+from relay.transport.wire.outgoing import Outgoing
 
 _WINDOW_BYTES = 65_535
 _UNWANTED_BYTES = 256 * KIB
@@ -59,7 +60,7 @@ class _Stream:
     """After an early answer: how much more of the request is thrown away before the stream is reset."""
 
 
-class Http2:
+class Http2(Outgoing):
     """One HTTP/2 connection.
 
     Args:
@@ -71,6 +72,7 @@ class Http2:
     """Always: flow control bounds bodies, `FrameGauge` bounds the rest."""
 
     def __init__(self, *, server: bool) -> None:
+        super().__init__()
         self._server = server
         self._machine = _Machine(
             h2.config.H2Configuration(
@@ -93,7 +95,6 @@ class Http2:
         self._gauge = FrameGauge(server=server)
         self._streams: dict[int, _Stream] = {}
         self._closing = False
-        self._out: list[bytes] = []
         self._machine.initiate_connection()
         self._machine.increment_flow_control_window(MAX_H2_UNREAD_BYTES - _WINDOW_BYTES)
         self._collect()
@@ -122,19 +123,6 @@ class Http2:
     def proceed(self) -> list[Event]:
         """Return nothing: no event ever waits for another exchange."""
         return []
-
-    def take(self) -> bytes:
-        """Return and forget the bytes to be written."""
-        if len(self._out) == 1:
-            return self._out.pop()
-        data = b"".join(self._out)
-        self._out.clear()
-        return data
-
-    @property
-    def unsent_bytes(self) -> int:
-        """How many bytes wait in `take`."""
-        return sum(map(len, self._out))
 
     @property
     def head_pending(self) -> bool:
