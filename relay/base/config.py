@@ -5,13 +5,13 @@
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
 from relay.base.errors import ConfigError
-from relay.base.ids import ServerName, parse_server_name
+from relay.base.ids import ServerName
+from relay.base.typed_toml import parse_table, read_toml, refuse_unknown
 
 FILE_NAME = "relay.toml"
 
@@ -184,12 +184,11 @@ class Config:
         Raises:
             ConfigError: a section or key is unknown, a value has the wrong type or is out of bounds.
         """
-        sections = get_type_hints(cls)
-        _refuse_unknown("section", tables, sections)
+        refuse_unknown("section", tables, get_type_hints(cls))
         server = tables.get("server", {})
         if isinstance(server, Mapping) and "name" not in server:
             raise ConfigError("server.name is missing: the box has not been provisioned")
-        return cls(**{name: _parse_section(name, sections[name], table) for name, table in tables.items()})
+        return parse_table(cls, tables)
 
     def with_settings(self, settings: Mapping[str, str]) -> Self:
         """Return a copy with dotted keys (`delivery.retry_first_s`) set from text, as `--set KEY=VALUE` gives them.
@@ -220,41 +219,9 @@ def load(folder: Path) -> Config:
         ConfigError: the settings file is missing or unreadable, is not TOML, or `Config.parse` refuses it.
     """
     path = folder / FILE_NAME
-    try:
-        tables = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist: the box has not been provisioned") from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
-    return Config.parse(tables)
-
-
-def _refuse_unknown(what: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    unknown = sorted(given.keys() - known.keys())
-    if unknown:
-        raise ConfigError(f"unknown {what} {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-
-
-def _parse_section(section: str, kind: Any, table: object) -> Any:  # noqa: ANN401 - one of the dataclasses above
-    if not isinstance(table, Mapping):
-        raise ConfigError(f"{section} is not a table")
-    types = get_type_hints(kind)
-    _refuse_unknown(f"setting in {section}", table, types)
-    return kind(**{name: _check_type(f"{section}.{name}", value, types[name]) for name, value in table.items()})
-
-
-def _check_type(key: str, value: object, kind: Any) -> object:  # noqa: ANN401 - a type form
-    if kind is ServerName:
-        if not isinstance(value, str):
-            raise ConfigError(f"{key} is not a text")
-        return parse_server_name(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not kind:
-        raise ConfigError(f"{key} is {value!r}; it must be {kind.__name__}")
-    return value
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist: the box has not been provisioned")
+    return Config.parse(read_toml(path))
 
 
 def _read_value(key: str, text: str, kind: type) -> object:
