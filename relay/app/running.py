@@ -14,9 +14,10 @@ from relay.admin.operations import HouseOperator
 from relay.admin.operator import Operator
 from relay.admin.server import serve_admin
 from relay.app.family import family_door
+from relay.app.health import HouseReport
 from relay.app.house import House, open_house
 from relay.app.network import Network, open_network
-from relay.app.operator import HousePeople, HouseReport
+from relay.app.operator import HousePeople
 from relay.base import log
 from relay.base.config import ClientConfig, Config, FederationConfig, load
 from relay.base.errors import RelayError

@@ -14,9 +14,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from relay.app.family import family_door
+from relay.app.health import HouseReport
 from relay.app.house import Flash, House, open_house
 from relay.app.network import Network, open_network
-from relay.app.operator import HouseReport
 from relay.base.config import Config
 from relay.base.ids import DeviceId, EventId, RoomId, ServerName, UserId
 from relay.client_api.door import Door

@@ -1,0 +1,80 @@
+"""How the house is: what `relay status` shows, and what `relay doctor` finds while it is open."""
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from relay.admin.operations import Finding
+from relay.app.house import House
+from relay.delivery.outbox.queue import all_standings
+from relay.household import accounts
+from relay.store.keyring import protection
+from relay.store.ledger import Index
+
+_WORST_FIRST = ("fault", "warning", "note")
+
+
+class HouseReport:
+    """`relay.admin.operations.Report`: what runs, what waits, what is wrong."""
+
+    def __init__(self, house: House, listening: dict[str, str]) -> None:
+        self._house = house
+        self._listening = listening
+        self._begun_s = time.monotonic()
+
+    async def status(self) -> dict[str, Any]:
+        """Return the state of the house as JSON values."""
+        house = self._house
+        users, waiting = await house.ledger.read(_count)
+        return {
+            "server": house.server,
+            "listening": self._listening,
+            "protection": protection(house.folder, house.config.store),
+            "users": users,
+            "ledger": asdict(house.ledger.status()),
+            "outboxes": waiting,
+            "uptime_s": round(time.monotonic() - self._begun_s, 1),
+            "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        }
+
+    async def findings(self) -> list[Finding]:
+        """Return what is wrong, worst first."""
+        found = [finding for look in _LOOKS for finding in look(self._house)]
+        return sorted(found, key=lambda finding: _WORST_FIRST.index(finding.level))
+
+
+def _count(index: Index) -> tuple[int, list[dict[str, Any]]]:
+    users = sum(account.active for account in accounts.list_accounts(index))
+    standings = [
+        {"server": server, "to_device_bytes": standing.queued_bytes}
+        for server, standing in all_standings(index).items()
+    ]
+    return users, standings
+
+
+def _look_at_the_flash(house: House) -> Iterator[Finding]:
+    ledger = house.ledger.status()
+    if not ledger.healthy:
+        yield Finding(
+            "fault",
+            "flash refused a write: nothing new is taken in, what is stored can be read",
+            "make a copy of the state folder, replace the card, then start the box again",
+        )
+    if ledger.failed_checkpoints:
+        what = f"{ledger.failed_checkpoints} checkpoints of the index failed"
+        yield Finding("warning", what, "look at free space and at the kernel log for I/O errors")
+
+
+def _look_at_the_key(house: House) -> Iterator[Finding]:
+    if protection(house.folder, house.config.store).startswith("none"):
+        yield Finding(
+            "note",
+            "the key lies beside what it seals: a stolen card can be read",
+            "keep the key elsewhere: provision with --key-file, or store.key_source=passphrase",
+        )
+
+
+# Each look reads what the running house knows anyway; what needs the files alone is in `relay.cli.doctor`.
+_LOOKS: tuple[Callable[[House], Iterator[Finding]], ...] = (_look_at_the_flash, _look_at_the_key)
