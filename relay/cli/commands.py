@@ -231,6 +231,21 @@ def _wait_until_running(state: Path, wait_s: float) -> dict[str, Any]:
         threading.Event().wait(_LOOK_EVERY_S)
 
 
+@relay.command()
+@click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="where a profile.toml of your own lies")
+@click.option("--probe", is_flag=True, help="print a candidate profile of a board that nobody described yet")
+@json_option
+def board(state: Path | None, *, probe: bool, as_json: bool) -> None:
+    """Show which board this is and what is known of it."""
+    from relay.cli import board as boards
+
+    if probe:
+        click.echo(boards.probe())
+        return
+    found = boards.describe(state)
+    _answer(found, "\n".join(boards.render(found)), as_json=as_json)
+
+
 @relay.command(hidden=True)
 @state_option
 def ask(state: Path) -> None:

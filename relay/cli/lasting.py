@@ -46,14 +46,14 @@ def run_up(state: Path, profile: str, *, headless: bool) -> int:
     """
     import datetime
 
+    from relay.box.profile import load_profile
     from relay.cli import own_ca, reset
     from relay.cli.house import run_house
-    from relay.cli.provisioning import PROFILES, provisioned
+    from relay.cli.provisioning import provisioned
 
     if state.is_dir():
         reset.finish(state)
-    if profile not in PROFILES:
-        raise ConfigError(f"there is no profile {profile!r}; known are {', '.join(PROFILES)}")
+    load_profile(profile)
     arguments = ["--state", str(state), "--profile", profile, *(["--headless"] if headless else [])]
     if not provisioned(state):
         if headless or not os.isatty(0):

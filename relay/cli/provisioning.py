@@ -17,6 +17,7 @@ from relay.admin.requests import AddUser
 from relay.base.config import FILE_NAME, Config, ServerConfig, split_address
 from relay.base.errors import ConfigError, ConflictError, InvalidInputError
 from relay.base.ids import UserId, make_user_id, parse_server_name, parse_user_id
+from relay.box.profile import load_profile
 from relay.cli import own_ca
 from relay.cli.files import sync_folder, write_whole
 
@@ -24,7 +25,6 @@ OpenHouse = Callable[[Path, Config], AbstractAsyncContextManager[Operator]]
 
 MARKER = "provisioning"
 DRAFT_FOLDER = "console"
-PROFILES = ("desk",)
 # What may lie in a folder that is not yet a box: the mark of an attempt cut short is the licence to remove the rest.
 _HARMLESS = frozenset({"lost+found", DRAFT_FOLDER, MARKER})
 
@@ -62,8 +62,7 @@ def plan_config(plan: ProvisionPlan) -> Config:
         ConfigError: a value is wrong, or plain HTTP would be offered beyond this machine.
         InvalidInputError: the server name or the owner's name is none.
     """
-    if plan.profile not in PROFILES:
-        raise ConfigError(f"there is no profile {plan.profile!r}; known are {', '.join(PROFILES)}")
+    load_profile(plan.profile)
     if bool(plan.tls_cert) != bool(plan.tls_key):
         raise ConfigError("a certificate needs its key: give both --tls-cert and --tls-key")
     if bool(plan.owner) != bool(plan.password):

@@ -1,0 +1,57 @@
+"""Which board this is, as the kernel tells it."""
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from relay.base.errors import ConfigError
+from relay.box.profile import FOLDER, match
+
+_DEVICE_TREE = "proc/device-tree"
+_DMI = "sys/class/dmi/id"
+DESK = "desk"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a board says of itself.
+
+    Attributes:
+        compatible: device-tree names, the most specific first; empty on a PC.
+        model: in words, from the device tree or the firmware; empty where neither tells.
+        machine: what `uname -m` says.
+    """
+
+    compatible: tuple[str, ...]
+    model: str
+    machine: str
+
+
+def identify(root: Path = Path("/")) -> Identity:
+    """Return what the board under `root` says of itself (Devicetree Specification 0.4, section 2.3.1)."""
+    compatible = _texts(root / _DEVICE_TREE / "compatible")
+    model = _texts(root / _DEVICE_TREE / "model") or _texts(root / _DMI / "product_name")
+    return Identity(compatible, model[0] if model else "", platform.machine())
+
+
+def choose_profile(identity: Identity, *, folder: Path = FOLDER) -> str:
+    """Return the profile for a board: its own, else the generic one of its kind.
+
+    Raises:
+        ConfigError: there is none for this kind of machine.
+    """
+    name = match(identity.compatible, identity.machine, folder=folder)
+    if name is None:
+        raise ConfigError(
+            f"there is no profile for {identity.machine} machines; relay board --probe prints a beginning"
+        )
+    return name
+
+
+def _texts(path: Path) -> tuple[str, ...]:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return ()
+    texts = (text.strip() for text in content.decode(errors="replace").split("\0"))
+    return tuple(text for text in texts if text)

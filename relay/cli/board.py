@@ -1,0 +1,108 @@
+"""Which board this is, and a profile to begin with for one that nobody described yet."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from relay.box.board import Identity, choose_profile, identify
+from relay.box.profile import OVERRIDE, SCHEMA, load_profile
+
+_ROOT = Path("/")
+_ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}
+
+
+def describe(state: Path | None, root: Path = _ROOT) -> dict[str, Any]:
+    """Return what `relay board` shows, as JSON values; `state` is where the override file may lie.
+
+    Raises:
+        ConfigError: no profile fits, or the override file is wrong.
+    """
+    identity = identify(root)
+    name = choose_profile(identity)
+    profile = load_profile(name, override=None if state is None else state / OVERRIDE)
+    return {
+        "profile": name,
+        "model": identity.model,
+        "compatible": list(identity.compatible),
+        "machine": identity.machine,
+        "board": dataclasses.asdict(profile.board),
+        "console": [dataclasses.asdict(port) | {"present": _there(root, port.dev)} for port in profile.console],
+        "light": _first(root / "sys/class/leds", profile.leds.status),
+        "memory": dataclasses.asdict(profile.memory),
+        "key_source": profile.keystore.kind,
+    }
+
+
+def render(found: dict[str, Any]) -> list[str]:
+    """Return `found` in words, one line each."""
+    ports = [f"{port['dev']}{'' if port['present'] else ' (not there)'}" for port in found["console"]]
+    lines = [
+        f"profile: {found['profile']}: {found['board']['name']}",
+        f"model: {found['model'] or 'the board does not say'}",
+        f"console: {', '.join(ports) or 'none: relay console in a terminal'}",
+        f"light: {found['light'] or 'none'}",
+        f"known from: {'; '.join(found['board']['sources'])}",
+    ]
+    return [*lines, f"note: {found['board']['notes']}"] if found["board"]["notes"] else lines
+
+
+def probe(root: Path = _ROOT) -> str:
+    """Return a candidate profile of this board as TOML, with what the kernel tells and nothing else."""
+    identity = identify(root)
+    return "\n".join(
+        [
+            "# A beginning: what the kernel tells of this board. Correct it, name your sources, and send it in.",
+            f"schema = {SCHEMA}",
+            f"hwrng = {_toml((root / 'dev/hwrng').exists())}",
+            "",
+            "[board]",
+            *_board(identity),
+            "",
+            "[leds]",
+            f"status = {_toml(_names(root / 'sys/class/leds'))}",
+            "",
+            "[gadget]",
+            f"capable = {_toml(bool(_names(root / 'sys/class/udc')))}",
+            "",
+            "[thermal]",
+            f"zone_type = {_toml(_zone(root))}",
+            "",
+            "[rtc]",
+            f"present = {_toml(bool(_names(root / 'sys/class/rtc')))}",
+        ]
+    )
+
+
+def _board(identity: Identity) -> list[str]:
+    return [
+        f"name = {_toml(identity.model or 'unknown board')}",
+        f"vendor = {_toml(identity.compatible[0].partition(',')[0] if identity.compatible else 'unknown')}",
+        f"soc = {_toml(identity.compatible[-1] if identity.compatible else 'unknown')}",
+        f"arch = {_toml(_ARCHITECTURES.get(identity.machine, 'any'))}",
+        'tier = "community"',
+        f"match_compatible = {_toml(list(identity.compatible[:1]))}",
+        'sources = ["relay board --probe on the board itself"]',
+    ]
+
+
+def _zone(root: Path) -> str:
+    zones = sorted((root / "sys/class/thermal").glob("thermal_zone*/type"))
+    return zones[0].read_text().strip() if zones else "cpu-thermal"
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def _first(folder: Path, candidates: tuple[str, ...]) -> str:
+    return next((name for name in candidates if (folder / name).exists()), "")
+
+
+def _there(root: Path, device: str) -> bool:
+    return (root / device.lstrip("/")).exists()
+
+
+def _toml(value: object) -> str:
+    # JSON's texts, truth values and lists of texts are TOML's.
+    return json.dumps(value)
