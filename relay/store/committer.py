@@ -84,6 +84,17 @@ class Committer:
                 raise StorageError("flash refused the change: nothing is taken in until the box is restarted")
             await self._moved.wait()
 
+    async def wait_committed(self, sequence: int) -> None:
+        """Return when the journal holds a commit after `sequence`, lazy changes included.
+
+        Raises:
+            StorageError: flash failed: there will be none.
+        """
+        while self._journal.sequence <= sequence:
+            if self.failure is not None:
+                raise StorageError("flash failed: there are no more commits")
+            await self._moved.wait()
+
     async def wait_below_limit(self) -> None:
         """Return when less waits for flash than memory may hold."""
         while self._pending_bytes > MAX_UNDURABLE_BYTES and self.failure is None:

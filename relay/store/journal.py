@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from relay.base.errors import DamagedError
-from relay.store.files import FileLayer
+from relay.store.files import File, FileLayer
 from relay.store.frame import (
     BLOCK_BYTES,
     HEADER_BYTES,
@@ -64,6 +64,15 @@ class Journal:
     def released(self) -> int:
         """Return the commit up to which the index was durable when segments were last given back."""
         return self._segments.root.released
+
+    @property
+    def uses(self) -> tuple[SegmentUse, ...]:
+        """Return the uses of segments that hold what the index does not hold durably, oldest first."""
+        return self._segments.root.uses
+
+    def file_of(self, use: SegmentUse) -> File:
+        """Return the file of one use, which may hold a later use's frames by now."""
+        return self._segments.file_of(use)
 
     @property
     def segments_free(self) -> int:

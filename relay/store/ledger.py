@@ -31,10 +31,11 @@ from relay.store.replay import recover
 from relay.store.segments import SEGMENT_BYTES
 from relay.store.step_queue import Request, StepQueue
 from relay.store.tables import STORE_TABLES, Tables
+from relay.store.tail import Tail
 from relay.store.wakeups import Wakeups, Watch
 from relay.store.workers import ThreadWorkers, Workers
 
-__all__ = ["Change", "Index", "Ledger", "LedgerStatus", "Watch", "open_ledger"]
+__all__ = ["Change", "Index", "Ledger", "LedgerStatus", "LedgerTail", "Watch", "open_ledger"]
 
 _STOP_DEADLINE_S = 8.0
 _RELIEF_BYTES = 2 * MIB
@@ -86,6 +87,7 @@ class Ledger:
     ) -> None:
         self._journal = journal
         self._index = index
+        self._workers = workers
         self._nursery = nursery
         self._wakeups = Wakeups()
         self._tasks = trio.CancelScope(shield=True)
@@ -177,6 +179,19 @@ class Ledger:
             await self.checkpoint()
             await self.read(lambda _index: self._index.shrink())
 
+    @property
+    def sequence(self) -> int:
+        """Return the number of the last commit on flash."""
+        return self._journal.sequence
+
+    async def drain(self) -> None:
+        """Return when flash holds every change applied so far, lazy ones included."""
+        await self._committer.drain()
+
+    def tail(self, after: int) -> "LedgerTail":
+        """Return a reader of the commits after commit `after`, which may be gone by the time it reads."""
+        return LedgerTail(Tail(self._journal, after), self._committer, self._workers)
+
     def watch(self, *topics: Hashable) -> Watch:
         """Return a watch on `topics`: open it with `with`, read, then wait."""
         return self._wakeups.watch(topics)
@@ -240,6 +255,33 @@ class Ledger:
                 await self._committer.wait_durable(request.seen)
             raise request.error
         return request.value, request.seen
+
+
+class LedgerTail:
+    """Reads commits once they are durable, from the journal's files."""
+
+    def __init__(self, tail: Tail, committer: Committer, workers: Workers) -> None:
+        self._tail = tail
+        self._committer = committer
+        self._workers = workers
+
+    @property
+    def sequence(self) -> int:
+        """Return the number of the last commit read, or of the one to begin after."""
+        return self._tail.sequence
+
+    async def read(self, limit_bytes: int) -> list[tuple[int, bytes]]:
+        """Wait for a commit; return (sequence, payload) of it and of those after it, up to about `limit_bytes`.
+
+        Raises:
+            RecycledError: the journal does not keep the next commit any more.
+            StorageError: flash failed, everything durable has been read.
+        """
+        await self._committer.wait_committed(self._tail.sequence)
+        try:
+            return await self._workers.run(self._tail.read, limit_bytes)
+        except OSError as error:
+            raise StorageError(f"the journal cannot be read: {error.strerror}") from error
 
 
 @contextlib.asynccontextmanager
