@@ -18,13 +18,15 @@ from relay.app.health import HouseReport
 from relay.app.house import House, open_house
 from relay.app.network import Network, open_network
 from relay.app.operator import HousePeople
+from relay.app.supervised import keep_told
 from relay.base import log
 from relay.base.config import ClientConfig, Config, FederationConfig, load
 from relay.base.errors import RelayError
+from relay.box.service import Supervisor, passed_sockets
 from relay.delivery.home_again import greet_all, knock_all
 from relay.delivery.member_refresh import MemberRefresh
 from relay.transport.message import Endpoint
-from relay.transport.server import Server, listen
+from relay.transport.server import Server, listen, listen_on
 from relay.transport.tls import server_context
 
 # The ledger may take 8 s after this, and the whole stop 10: a long poll would use up any time it is given.
@@ -88,6 +90,7 @@ async def _serve(folder: Path, config: Config) -> bool:
 
 async def _serve_house(house: House, network: Network, stop: _Stop) -> None:
     listening: dict[str, str] = {}
+    supervisor = Supervisor()
     leave_rooms = MemberRefresh(house.ledger, network.writer, network.leaving, house.clock).leave_all
     operator = HouseOperator(HousePeople(house, leave_rooms), HouseReport(house, listening), stop=stop)
     async with trio.open_nursery() as workers:
@@ -104,6 +107,10 @@ async def _serve_house(house: House, network: Network, stop: _Stop) -> None:
             sys.stdout.write(f"ready {words} name={house.server}\n")
             sys.stdout.flush()
             log.get_logger().info("app.opened", boot=house.ledger.boot)
+            supervisor.ready(f"serving {house.server}")
+            workers.start_soon(keep_told, supervisor, house.ledger)
+            await stop.asked.wait()
+            supervisor.stopping()
         workers.cancel_scope.cancel()
     log.get_logger().info("app.closed")
 
@@ -116,10 +123,13 @@ class _Doors:
         self._nursery = nursery
         self._stop = stop
         self._listening = listening
+        self._passed = passed_sockets()
 
     async def open(self, name: str, config: ClientConfig | FederationConfig, answer: Endpoint) -> None:
-        """Listen, and note the real address under `name`."""
-        door = await listen(config.listen, _certificate(self._house) if config.tls else None)
+        """Listen, or take the socket of that name that was passed in; note the real address under `name`."""
+        tls = _certificate(self._house) if config.tls else None
+        passed = self._passed.get(name)
+        door = await listen(config.listen, tls) if passed is None else listen_on(passed, tls)
         await self._nursery.start(partial(Server(answer).run, [door], stop=self._stop.asked, drain_s=_DRAIN_S))
         self._listening[name] = f"{'https' if config.tls else 'http'}://{door.address}"
 

@@ -53,6 +53,22 @@ async def listen(address: str, tls: ssl.SSLContext | None) -> Listening:
         bound = await _bind(host, port)
     except OSError as error:
         raise ConfigError(f"cannot listen on {address}: {error.strerror or error}") from None
+    return _listening(bound, host, tls)
+
+
+def listen_on(passed: socket.socket, tls: ssl.SSLContext | None) -> Listening:
+    """Take a stream socket that already listens, bound by whoever started this process.
+
+    Raises:
+        ConfigError: it is no listening internet socket.
+    """
+    listens = passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if passed.family not in (socket.AF_INET, socket.AF_INET6) or not listens:
+        raise ConfigError("a socket that was passed in is no listening internet socket")
+    return _listening(trio.socket.from_stdlib_socket(passed), passed.getsockname()[0], tls)
+
+
+def _listening(bound: trio.socket.SocketType, host: str, tls: ssl.SSLContext | None) -> Listening:
     real_port: int = bound.getsockname()[1]
     shown = f"[{host}]:{real_port}" if ":" in host else f"{host}:{real_port}"
     return Listening(trio.SocketListener(bound), tls, shown, real_port)

@@ -14,7 +14,7 @@ from relay.transport.client import HttpClient
 from relay.transport.destination import Destination
 from relay.transport.dialing import TcpDialer
 from relay.transport.message import Request, Response
-from relay.transport.server import Listening, Server, listen
+from relay.transport.server import Listening, Server, listen, listen_on
 from relay.transport.tls import client_context, server_context
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -230,6 +230,20 @@ async def test_an_address_that_is_taken_is_said_to_be_so() -> None:
     with pytest.raises(ConfigError):
         await listen("nowhere.invalid:0", None)
     await first.listener.aclose()
+
+
+async def test_a_socket_that_was_passed_in_must_be_one_that_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as good:
+        taken = listen_on(good, None)
+        assert taken.address == f"127.0.0.1:{good.getsockname()[1]}"
+    with (
+        socket.socket(socket.AF_INET) as idle,
+        socket.socket(socket.AF_UNIX) as local,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+    ):
+        for wrong in (idle, local, datagrams):
+            with pytest.raises(ConfigError, match="no listening internet socket"):
+                listen_on(wrong, None)
 
 
 async def test_all_addresses_means_both_families_where_the_machine_has_both() -> None:

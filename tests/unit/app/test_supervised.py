@@ -1,0 +1,92 @@
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from relay.app.supervised import keep_told
+from relay.box.service import Supervisor
+from tests.fakes.files import Kind, MemoryFiles
+from tests.fakes.ledger import memory_ledger
+from tests.unit.store.test_ledger import NOTES, put
+
+
+class BrokenFiles(MemoryFiles):
+    """A card whose journal syncs fail while `broken`."""
+
+    broken = False
+
+    def before(self, kind: Kind, path: str) -> None:
+        if self.broken and kind == "sync" and "/journal/" in path:
+            raise OSError(5, "Input/output error")
+
+
+@pytest.fixture
+def heard(tmp_path: Path) -> Iterator[socket.socket]:
+    """Yield the socket on which a supervisor listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.setblocking(False)
+        yield listener
+
+
+def supervisor_of(heard: socket.socket, watchdog_s: int = 30) -> Supervisor:
+    return Supervisor({"NOTIFY_SOCKET": heard.getsockname(), "WATCHDOG_USEC": str(watchdog_s * 1_000_000)})
+
+
+def all_of(heard: socket.socket) -> list[bytes]:
+    said: list[bytes] = []
+    while True:
+        try:
+            said.append(heard.recv(1000))
+        except BlockingIOError:
+            return said
+
+
+async def test_the_watchdog_is_fed_thrice_in_its_time(
+    heard: socket.socket, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with memory_ledger(NOTES) as ledger:
+        with trio.move_on_after(59):
+            await keep_told(supervisor_of(heard), ledger)
+        assert all_of(heard) == [b"WATCHDOG=1"] * 6
+
+
+async def test_a_watchdog_that_nobody_asked_for_is_not_fed(heard: socket.socket) -> None:
+    async with memory_ledger(NOTES) as ledger:
+        await keep_told(Supervisor({"NOTIFY_SOCKET": heard.getsockname()}), ledger)
+    assert all_of(heard) == []
+
+
+async def test_a_ledger_that_does_not_answer_starves_the_watchdog(
+    heard: socket.socket, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with memory_ledger(NOTES) as ledger:
+        released = trio.Event()
+
+        async def never(*_: object) -> object:
+            await released.wait()
+            return None
+
+        read, ledger.read = ledger.read, never  # type: ignore[method-assign, assignment]
+        with trio.move_on_after(300):
+            await keep_told(supervisor_of(heard), ledger)
+        assert all_of(heard) == []
+        ledger.read = read  # type: ignore[method-assign]
+
+
+async def test_flash_that_refuses_is_told_in_words_and_no_reason_to_start_again(
+    heard: socket.socket, autojump_clock: trio.testing.MockClock
+) -> None:
+    files = BrokenFiles()
+    async with memory_ledger(NOTES, files=files) as ledger:
+        files.broken = True
+        with pytest.raises(Exception, match="flash refused"):
+            await ledger.run(put, 1, "lost")
+        with trio.move_on_after(25):
+            await keep_told(supervisor_of(heard), ledger)
+        said = all_of(heard)
+        assert said.count(b"WATCHDOG=1") == 3
+        assert [text for text in said if text.startswith(b"STATUS=nothing new is taken in: ")] == said[1:2]
