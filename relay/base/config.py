@@ -11,7 +11,7 @@ from typing import Any, Self, get_type_hints
 
 from relay.base.errors import ConfigError
 from relay.base.ids import ServerName
-from relay.base.typed_toml import parse_table, read_toml, refuse_unknown
+from relay.base.typed_toml import UnknownSettingError, parse_table, read_toml, refuse_unknown
 
 FILE_NAME = "relay.toml"
 
@@ -221,7 +221,11 @@ def load(folder: Path) -> Config:
     path = folder / FILE_NAME
     if not path.exists():
         raise ConfigError(f"{path} does not exist: the box has not been provisioned")
-    return Config.parse(read_toml(path))
+    try:
+        return Config.parse(read_toml(path))
+    except UnknownSettingError as error:
+        advice = "it is misspelt, or a newer release wrote it: install that"
+        raise UnknownSettingError(f"{path}: {error}; {advice}") from None
 
 
 def _read_value(key: str, text: str, kind: type) -> object:

@@ -1,6 +1,7 @@
 """Errors say whose fault, whether to try again, and a stable code; each door maps the code to its protocol's reply."""
 
 import enum
+from typing import Self
 
 
 class Fault(enum.Enum):
@@ -166,6 +167,19 @@ class DamagedError(RelayError):
 
     code = "storage.damaged"
     fault = Fault.BOX
+
+
+class NewerFormatError(RelayError):
+    """Stored data have a form that a newer release made and this one does not know; nothing was changed."""
+
+    code = "storage.newer_format"
+    fault = Fault.USER
+
+    @classmethod
+    def of(cls, what: str, found: str) -> Self:
+        """Return the error about the piece `what`, in which `found` is unknown here."""
+        advice = "install that release or a later one, nothing was changed"
+        return cls(f"{what} was made by a newer release: {found}; {advice}")
 
 
 class StateLockedError(RelayError):

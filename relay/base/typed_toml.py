@@ -15,6 +15,13 @@ from relay.base.ids import ServerName, parse_server_name
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+
+class UnknownSettingError(ConfigError):
+    """A section or setting that this release does not have."""
+
+    code = "config.unknown"
+
+
 T = TypeVar("T", bound="DataclassInstance")
 
 
@@ -51,10 +58,10 @@ def parse_table(kind: type[T], table: object, where: str = "") -> T:
 
 
 def refuse_unknown(what: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    """Raise a ConfigError that names every key of `given` that is not in `known`."""
+    """Raise an UnknownSettingError that names every key of `given` that is not in `known`."""
     unknown = sorted(given.keys() - known.keys())
     if unknown:
-        raise ConfigError(f"unknown {what} {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        raise UnknownSettingError(f"unknown {what} {', '.join(unknown)}; known are {', '.join(sorted(known))}")
 
 
 def _is_required(field: Field[Any]) -> bool:

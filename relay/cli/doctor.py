@@ -11,6 +11,11 @@ from relay.base.errors import RelayError
 from relay.base.limits import MIB
 from relay.cli import own_ca, reset
 from relay.cli.provisioning import provisioned
+from relay.store.files import OS_FILES
+from relay.store.root_page import page_format
+from relay.store.segments import read_pages
+from relay.store.tables import STATE_FORMAT
+from relay.store.upgrade import MARK
 
 _LEAST_FREE_BYTES = 256 * MIB
 _SOON_DAYS = 14
@@ -26,9 +31,24 @@ def find_without_box(folder: Path) -> list[Finding]:
         return [Finding("fault", "a factory reset was interrupted", "start the box: it completes the reset")]
     if not provisioned(folder):
         return [Finding("fault", "the box has not been set up", "set it up: relay provision, or relay console")]
+    if finding := _look_at_the_format(folder):
+        return [finding]
     if reset.is_locked(folder):
         return [Finding("fault", "a process holds the state folder but does not answer", "end it, start the box again")]
     return [Finding("warning", "the box is not running", "start it: relay up")]
+
+
+def _look_at_the_format(folder: Path) -> Finding | None:
+    # A page of a known format is read, whatever the other one claims to be.
+    formats = [found for page in read_pages(OS_FILES, folder / "journal") if (found := page_format(page))]
+    if formats and min(formats) > STATE_FORMAT:
+        what = f"a newer release made the state folder: format {min(formats)}, this release knows {STATE_FORMAT}"
+        return Finding("fault", what, "install that release or a later one, nothing was changed")
+    mark = folder / MARK
+    if reset.is_locked(folder) and mark.exists():
+        what = f"the box brings what it stores to the form of this release: step {mark.read_text('ascii', 'replace')}"
+        return Finding("note", what, "leave it alone: this happens once, and a power cut does it no harm")
+    return None
 
 
 def find_in_files(folder: Path) -> list[Finding]:

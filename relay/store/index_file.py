@@ -6,19 +6,20 @@ on flash before `copy_back` says so: until then the journal keeps the same chang
 
 import contextlib
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import apsw
 
-from relay.base.errors import DamagedError, StorageError
+from relay.base.errors import DamagedError, NewerFormatError, StorageError
 from relay.store.files import FileLayer
-from relay.store.tables import Operation, Tables, Value, layout_digest, number_operations
+from relay.store.tables import FIRST_FORMAT, Operation, Tables, Value, layout_digest, newest_format, number_operations
 
 _FRAME_BYTES = 4096 + 24
 _CACHE_KIB = 4096
 _BUSY_TIMEOUT_MS = 5_000
+_STATE_FORMAT = "INSERT INTO state_format VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET number = excluded.number"
 # About 3 KiB each: the statements that a busy house uses again and again.
 _STATEMENTS = 300
 
@@ -39,20 +40,28 @@ class IndexFile:
         log_bytes: the size of the write-ahead log after the last commit, or as a start found it.
         position: the last change whose effect the committed index holds.
         sequence: the journal commit that change was in.
+        format: the format of the tables; while it is older than `newest_format` they are those of an older release.
+        newest_format: the format of this release.
     """
 
     def __init__(self, path: Path, key: bytes, tables: Sequence[Tables], files: FileLayer) -> None:
         self._path = path
         self._log_path = path.with_name(f"{path.name}-wal")
         self._key = key
-        self._tables = tables
-        self._files = files
+        self.tables = tables
+        self.files = self._files = files
         self.operations = number_operations(tables)
+        self.newest_format = self.format = newest_format(tables)
         self.log_bytes = 0
         self.position = 0
         self.sequence = 0
         self._main: apsw.Connection | None = None
         self._copier: apsw.Connection | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Return the state folder."""
+        return self._path.parent
 
     @property
     def copies_alone(self) -> bool:
@@ -61,9 +70,10 @@ class IndexFile:
         return self._files.vfs is None
 
     def open(self) -> None:
-        """Set the connections up and make the tables.
+        """Set the connections up and make the tables; those of an older format are left as they are.
 
         Raises:
+            NewerFormatError: the tables are of a format that this release does not know.
             DamagedError: the file is garbled or sealed with another key, or a setting that safety rests on was refused.
         """
         # SQLite would let others read the file; the log takes its mode from it.
@@ -85,7 +95,9 @@ class IndexFile:
             # Freed cells need no zeros: every page is encrypted.
             _set(connection, "secure_delete", "off", 0)
             connection.set_wal_hook(self._note_log)
-            self._make_tables()
+            self.format = self._read_format()
+            if self.format == self.newest_format:
+                self._make_tables()
             ((self.position, self.sequence),) = self.rows("SELECT position, sequence FROM applied")
         except (apsw.NotADBError, apsw.CorruptError) as error:
             raise DamagedError(f"{self._path} is damaged or was sealed with another key: {error}") from None
@@ -172,6 +184,37 @@ class IndexFile:
         """After a complete copy, with no transaction open: leave no log to read at the next start."""
         self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
+    def rewrite(self, work: Callable[[apsw.Connection], None], *, last_words: Callable[[], None]) -> None:
+        """Let `work` change the tables of an older format into this release's: all or nothing, on flash on return.
+
+        Memory stays bounded: what the cache cannot hold goes to the log, where it counts only once it is committed.
+        The log is to be copied back, and no transaction open. `last_words` runs just before the commit.
+
+        Raises:
+            apsw.Error, OSError: nothing was changed; or the commit failed, and the next start finds out what is true.
+        """
+        connection = self._connection
+        connection.pragma("cache_spill", "on")
+        _set(connection, "synchronous", "full", 2)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                work(connection)
+                self._make_tables()
+                connection.execute(_STATE_FORMAT, (self.newest_format,))
+                # What can fail for want of room fails here; and a log that its folder does not list was never written.
+                connection.cache_flush()
+                self._files.sync_folder(self.folder)
+                last_words()
+                connection.execute("COMMIT")
+            except BaseException:
+                self.roll_back()
+                raise
+        finally:
+            _set(connection, "synchronous", "normal", 1)
+            _set(connection, "cache_spill", "off", 0)
+        self.format = self.newest_format
+
     def cache_bytes(self) -> int:
         """Return the memory that pages take."""
         return self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0]
@@ -222,19 +265,32 @@ class IndexFile:
         self.log_bytes = frames * _FRAME_BYTES
         return apsw.SQLITE_OK
 
+    def _read_format(self) -> int:
+        known = {
+            name for (name,) in self.rows("SELECT name FROM sqlite_schema WHERE name IN ('applied', 'state_format')")
+        }
+        if "applied" not in known:
+            return self.newest_format
+        found: int = FIRST_FORMAT if "state_format" not in known else self.rows("SELECT number FROM state_format")[0][0]
+        if found > self.newest_format:
+            raise NewerFormatError.of(f"{self._path}", f"format {found}, this release knows {self.newest_format}")
+        return found
+
     def _make_tables(self) -> None:
-        digest = layout_digest(self._tables)
+        digest = layout_digest(self.tables)
         known = self.row("SELECT 1 FROM sqlite_schema WHERE name = 'applied'")
         if known and self.row("SELECT layout FROM applied") == (digest,):
             return
         with self._connection:
-            for room in self._tables:
+            for room in self.tables:
                 for statement in room.ddl:
                     self._connection.execute(statement)
             self._connection.execute(
                 "INSERT INTO applied VALUES (1, 0, 0, ?) ON CONFLICT (one) DO UPDATE SET layout = excluded.layout",
                 (digest,),
             )
+            if not known:
+                self._connection.execute(_STATE_FORMAT, (self.newest_format,))
 
 
 def _set(connection: apsw.Connection, name: str, value: str | int, expected: str | int) -> None:

@@ -23,6 +23,7 @@ from relay.store.frame import (
 )
 from relay.store.root_page import SegmentUse
 from relay.store.segments import Segments
+from relay.store.tables import STATE_FORMAT
 
 
 class StaleIndexError(DamagedError):
@@ -40,8 +41,19 @@ class Journal:
         troubled: whether a sync failed since then: the segment behind it is needed and not trusted.
     """
 
-    def __init__(self, files: FileLayer, folder: Path, key: bytes, *, segments: int, segment_bytes: int) -> None:
-        self._segments = Segments(files, folder, key, count=segments, segment_bytes=segment_bytes)
+    def __init__(
+        self,
+        files: FileLayer,
+        folder: Path,
+        key: bytes,
+        *,
+        segments: int,
+        segment_bytes: int,
+        newest_format: int = STATE_FORMAT,
+    ) -> None:
+        self._segments = Segments(
+            files, folder, key, count=segments, segment_bytes=segment_bytes, newest_format=newest_format
+        )
         self.segment_bytes = segment_bytes
         self._current: SegmentUse | None = None
         self._offset = 0
@@ -54,6 +66,11 @@ class Journal:
     def boot(self) -> int:
         """Return the number of this start."""
         return self._segments.root.boot
+
+    @property
+    def format(self) -> int:
+        """Return the format of the state folder, as the root page says."""
+        return self._segments.root.format
 
     @property
     def segments(self) -> tuple[int, int]:
@@ -122,6 +139,11 @@ class Journal:
                 self._distrust_current()
                 raise
         self.sequence = sequence
+
+    def set_format(self, number: int, sequence: int) -> None:
+        """Empty the journal, and say its format is `number`; the index durably holds all commits, up to `sequence`."""
+        self._segments.set_format(number, sequence)
+        self._last_sequence.clear()
 
     def mark(self) -> None:
         """Count bytes from here: the index has committed everything so far."""

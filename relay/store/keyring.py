@@ -15,7 +15,7 @@ from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from relay.base.config import StoreConfig
-from relay.base.errors import ConfigError, DamagedError, WrongKeyError
+from relay.base.errors import ConfigError, DamagedError, NewerFormatError, WrongKeyError
 from relay.store.files import OS_FILES, FileLayer
 from relay.store.packing import pack, unpack
 
@@ -139,6 +139,7 @@ def open_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FILES
     Raises:
         WrongKeyError: the source gives another key than the folder was sealed with; nothing was changed.
         ConfigError: there is no keyring, or the source cannot be read.
+        NewerFormatError: a newer release wrote it.
         DamagedError: the keyring file is not one.
     """
     path = folder / FILE_NAME
@@ -148,11 +149,15 @@ def open_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FILES
     content = file.read(_MAX_KEY_FILE_BYTES, 0)
     file.close()
     try:
-        format_number, salt, parameters, nonce, sealed = unpack(content)
+        format_number, *fields = unpack(content)
+        if isinstance(format_number, int) and format_number > _FORMAT:
+            # Whatever its fields are.
+            raise NewerFormatError.of(f"{path}", f"format {format_number}, this release knows {_FORMAT}")
+        salt, parameters, nonce, sealed = fields
     except (ValueError, TypeError):
         raise DamagedError(f"{path} is not a keyring") from None
     if format_number != _FORMAT:
-        raise DamagedError(f"{path} has format {format_number}, this release knows {_FORMAT}")
+        raise DamagedError(f"{path} is not a keyring")
     key = _wrapping_key(source.root_key(parameters), salt)
     try:
         opened = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(sealed, _bound(salt, parameters), nonce, key)

@@ -30,7 +30,7 @@ from relay.store.names import Names
 from relay.store.replay import recover
 from relay.store.segments import SEGMENT_BYTES
 from relay.store.step_queue import Request, StepQueue
-from relay.store.tables import STORE_TABLES, Tables
+from relay.store.tables import STORE_TABLES, Tables, newest_format
 from relay.store.tail import Tail
 from relay.store.wakeups import Wakeups, Watch
 from relay.store.workers import ThreadWorkers, Workers
@@ -302,20 +302,24 @@ async def open_ledger(
     Raises:
         StateLockedError: another process holds the folder.
         WrongKeyError: the folder was sealed with other keys.
+        NewerFormatError: a newer release made it; nothing was changed.
+        UpgradeError: what an older release made could not be brought to this one's form; nothing was changed.
         DamagedError: journal or index are not what was once durable; the message says where.
         StorageError: flash refused what a start writes.
     """
     workers = workers or ThreadWorkers()
     files.make_folder(folder)
     with files.lock(folder):
+        every = (STORE_TABLES, *tables)
         journal = Journal(
             files,
             folder / "journal",
             keys.journal_key,
             segments=config.journal_segments,
             segment_bytes=segment_bytes,
+            newest_format=newest_format(every),
         )
-        index = IndexFile(folder / "index.db", keys.index_key, (STORE_TABLES, *tables), files)
+        index = IndexFile(folder / "index.db", keys.index_key, every, files)
         try:
             names = Names(index)
             position, replayed = await workers.run(_recover, journal, index, names)

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from relay.base.errors import DamagedError
+from relay.base.errors import DamagedError, NewerFormatError
 from relay.store.index_file import IndexFile
 from relay.store.journal import Journal
 from relay.store.packing import unpack_all
+from relay.store.upgrade import MARK, upgrade
 
 # A start numbers its changes this far beyond the last start's, so that a number once shown never means another change:
 # lazy changes may be shown and then lost.
@@ -19,6 +20,8 @@ def recover(journal: Journal, index: IndexFile) -> tuple[int, bool]:
 
     Raises:
         WrongKeyError: the index was sealed with another key.
+        NewerFormatError: journal, index or an operation is of a release newer than this one; nothing was changed.
+        UpgradeError: tables of an older release could not be brought to this one's; nothing was changed.
         DamagedError: journal or index are not what was once durable; the message says where.
     """
     made = journal.open()
@@ -28,11 +31,15 @@ def recover(journal: Journal, index: IndexFile) -> tuple[int, bool]:
     if index.sequence < journal.released:
         # A cut while new frames were appended can garble the end of what the log held before, which is long copied.
         index.discard_log()
-    if index.log_bytes and not index.copies_alone:
+    behind = min(index.format, journal.format) < index.newest_format
+    if index.log_bytes and (behind or not index.copies_alone):
         # As the checkpointer does beside running steps: nothing is appended to a log that the database still needs.
         index.copy_back()
     committed = index.sequence
     position = replay(index, journal)
+    if behind:
+        upgrade(index, journal, position)
+    index.files.remove(index.folder / MARK)
     position = journal.start(sequence=committed, position=position, gap=_POSITION_GAP)
     return position, journal.sequence > committed
 
@@ -41,7 +48,8 @@ def replay(index: IndexFile, journal: Journal, *, up_to: int | None = None) -> i
     """Apply the commits after the committed index, `up_to` included; return the position of the last change.
 
     Raises:
-        DamagedError: the journal does not continue the index, or names an operation this release does not know.
+        DamagedError: the journal does not continue the index.
+        NewerFormatError: it names an operation this release does not know.
     """
     position = index.position
     for sequence, payload in journal.replay(index.sequence, up_to):
@@ -57,7 +65,7 @@ def _apply(index: IndexFile, change: list[Any]) -> int:
     for number, *params in change[1:]:
         operation = index.operations.get(number)
         if operation is None:
-            raise DamagedError(f"the journal holds operation {number}, which this release does not know")
+            raise NewerFormatError.of("the journal", f"this release does not know operation {number}")
         index.apply(operation, params)
     index.keep_change()
     return position

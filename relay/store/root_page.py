@@ -1,6 +1,7 @@
 """The root page: which segments are in use, their keys, the boot number.
 
-There are two copies, written in turn; the newest valid one wins.
+There are two copies, written in turn; the newest valid one wins. The format is that of the whole state folder: a
+release reads no page, and so touches nothing, of a format it does not know.
 
 magic 4 | format u16 | reserved u16 | sequence u64 | nonce 24 | sealed body | tag 16, 4096 bytes in all
 """
@@ -13,9 +14,9 @@ from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from relay.store.packing import pack, unpack
+from relay.store.tables import STATE_FORMAT
 
 PAGE_BYTES = 4096
-FORMAT = 1
 _MAGIC = b"DSr1"
 _HEADER = struct.Struct("<4sHHQ24s")
 _LENGTH = struct.Struct("<I")
@@ -42,6 +43,7 @@ class Root:
         released: the commit sequence up to which the index was durable when segments were last given back.
         next_use: the number the next use of a segment gets.
         uses: the segments that hold frames, oldest first.
+        format: the format of the state folder this root belongs to.
     """
 
     sequence: int
@@ -50,6 +52,7 @@ class Root:
     released: int
     next_use: int
     uses: tuple[SegmentUse, ...]
+    format: int = STATE_FORMAT
 
 
 def seal_root(root: Root, key: bytes, nonce: bytes) -> bytes:
@@ -57,19 +60,26 @@ def seal_root(root: Root, key: bytes, nonce: bytes) -> bytes:
     fields = [root.boot, root.floor, root.released, root.next_use, [[u.use, u.slot, u.key] for u in root.uses]]
     packed = pack(fields)
     body = _LENGTH.pack(len(packed)) + packed
-    header = _HEADER.pack(_MAGIC, FORMAT, 0, root.sequence, nonce)
+    header = _HEADER.pack(_MAGIC, root.format, 0, root.sequence, nonce)
     sealed = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(body.ljust(_BODY_BYTES, b"\0"), header, nonce, key)
     return header + sealed
 
 
-def open_root(page: bytes, key: bytes) -> Root | None:
-    """Return the root in `page`, None where it is torn, empty or sealed with another key."""
+def page_format(page: bytes) -> int | None:
+    """Return the format that `page` claims to be of, authenticated by nothing, or None where it is no root page."""
     if len(page) != PAGE_BYTES:
         return None
-    header = page[: _HEADER.size]
-    magic, format_number, _, sequence, nonce = _HEADER.unpack(header)
-    if magic != _MAGIC or format_number != FORMAT:
+    magic, format_number, *_ = _HEADER.unpack_from(page)
+    return format_number if magic == _MAGIC else None
+
+
+def open_root(page: bytes, key: bytes, newest_format: int = STATE_FORMAT) -> Root | None:
+    """Return the root in `page`, None where it is torn, empty, sealed with another key or of a newer format."""
+    format_number = page_format(page)
+    if format_number is None or format_number > newest_format:
         return None
+    header = page[: _HEADER.size]
+    _, _, _, sequence, nonce = _HEADER.unpack(header)
     try:
         body = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(page[_HEADER.size :], header, nonce, key)
     except CryptoError:
@@ -77,4 +87,4 @@ def open_root(page: bytes, key: bytes) -> Root | None:
     (length,) = _LENGTH.unpack_from(body)
     fields: list[Any] = unpack(body[_LENGTH.size : _LENGTH.size + length])
     boot, floor, released, next_use, uses = fields
-    return Root(sequence, boot, floor, released, next_use, tuple(SegmentUse(*use) for use in uses))
+    return Root(sequence, boot, floor, released, next_use, tuple(SegmentUse(*use) for use in uses), format_number)

@@ -10,15 +10,29 @@ import secrets
 import threading
 from pathlib import Path
 
-from relay.base.errors import DamagedError, StorageError
+from relay.base.errors import DamagedError, NewerFormatError, StorageError
 from relay.store.files import File, FileLayer
 from relay.store.frame import BLOCK_BYTES, KEY_BYTES
-from relay.store.root_page import PAGE_BYTES, Root, SegmentUse, open_root, seal_root
+from relay.store.root_page import PAGE_BYTES, Root, SegmentUse, open_root, page_format, seal_root
+from relay.store.tables import STATE_FORMAT
 
 SEGMENT_BYTES = 4 * 1024 * 1024
 _ROOT_NAMES = ("root.a", "root.b")
 _NONCE_BYTES = 24
 _ZEROS = bytes(256 * 1024)
+
+
+def read_pages(files: FileLayer, folder: Path) -> list[bytes]:
+    """Return both root pages of the journal in `folder` as they are, empty where there is none."""
+    pages = []
+    for path in (folder / name for name in _ROOT_NAMES):
+        page = b""
+        if files.exists(path):
+            file = files.open(path)
+            page = file.read(PAGE_BYTES, 0)
+            file.close()
+        pages.append(page)
+    return pages
 
 
 class NoFreeSegmentError(StorageError):
@@ -30,7 +44,16 @@ class NoFreeSegmentError(StorageError):
 class Segments:
     """The open journal files. Thread-safe: commits take segments while a checkpoint gives others back."""
 
-    def __init__(self, files: FileLayer, folder: Path, key: bytes, *, count: int, segment_bytes: int) -> None:
+    def __init__(
+        self,
+        files: FileLayer,
+        folder: Path,
+        key: bytes,
+        *,
+        count: int,
+        segment_bytes: int,
+        newest_format: int = STATE_FORMAT,
+    ) -> None:
         self._files = files
         self._folder = folder
         self._key = key
@@ -39,7 +62,8 @@ class Segments:
         self._lock = threading.Lock()
         self._slots: dict[int, File] = {}
         self._pages: list[File] = []
-        self._root = Root(0, 0, 0, 0, 1, ())
+        self._newest_format = newest_format
+        self._root = Root(0, 0, 0, 0, 1, (), newest_format)
         self._next_page = 0
         self._distrusted: set[int] = set()
 
@@ -62,6 +86,7 @@ class Segments:
         """Open the files, make them where there are none; return whether they were made.
 
         Raises:
+            NewerFormatError: no root page opens, and one is of a format that this release does not know.
             DamagedError: neither root page opens, or a segment in use is missing.
         """
         made = not self._files.exists(self._folder / _ROOT_NAMES[0]) and not any(self._read_roots())
@@ -71,6 +96,7 @@ class Segments:
         self._pages = [self._files.open(self._folder / name, create=True) for name in _ROOT_NAMES]
         newest = max((root for root in roots if root is not None), key=lambda root: root.sequence, default=None)
         if newest is None:
+            self._refuse_newer()
             raise DamagedError("neither root page of the journal opens")
         self._root = newest
         self._next_page = 1 - roots.index(newest)
@@ -115,21 +141,28 @@ class Segments:
             if len(kept) != len(self._root.uses) or released != self._root.released:
                 self._write_root(dataclasses.replace(self._root, uses=kept, released=released))
 
+    def set_format(self, number: int, released: int) -> None:
+        """Say in both pages that the folder is of format `number`; nothing but the index holds anything.
+
+        With one page an older release would take the other for the newest.
+        """
+        with self._lock:
+            for _ in _ROOT_NAMES:
+                self._write_root(dataclasses.replace(self._root, format=number, uses=(), released=released))
+
     def close(self) -> None:
         """Close the files."""
         for file in (*self._slots.values(), *self._pages):
             file.close()
 
     def _read_roots(self) -> list[Root | None]:
-        roots: list[Root | None] = []
-        for path in (self._folder / name for name in _ROOT_NAMES):
-            page = b""
-            if self._files.exists(path):
-                file = self._files.open(path)
-                page = file.read(PAGE_BYTES, 0)
-                file.close()
-            roots.append(open_root(page, self._key))
-        return roots
+        return [open_root(page, self._key, self._newest_format) for page in read_pages(self._files, self._folder)]
+
+    def _refuse_newer(self) -> None:
+        # Only once no page opens: one whose format is garbled beside a good one is a torn page like any other.
+        found = max(page_format(page) or 0 for page in read_pages(self._files, self._folder))
+        if found > self._newest_format:
+            raise NewerFormatError.of("the state folder", f"format {found}, this release knows {self._newest_format}")
 
     def _write_root(self, root: Root) -> None:
         # The page that is not the newest valid one: a torn write leaves the other.

@@ -6,7 +6,9 @@ runs the same statement with the same parameters, so neither number nor statemen
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import apsw
 
 Value = None | int | float | str | bytes
 """What a parameter may be: the types that SQLite and the journal both keep exactly."""
@@ -28,6 +30,29 @@ class Operation:
     lazy: bool = False
 
 
+Step = str | Callable[[apsw.Connection], None]
+"""Part of a migration: one statement, or a function that reads and writes through the index's connection."""
+
+FIRST_FORMAT = 1
+"""The format of state folders whose release gave none: 0.1.0."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Migration:
+    """What makes a room's tables of the format before into those of `format`. Once released it never changes.
+
+    Attributes:
+        format: the format number of the whole state folder that it leads to; several rooms may share one.
+        steps: run in order inside one transaction. They see the tables as the formats before left them and stand on
+            their own: the room's present `ddl` runs after the last of all migrations. Tables and indexes that are
+            merely new need no step. A function goes through big tables in pages: what it changes may be more than
+            memory holds, what it reads at a time may not.
+    """
+
+    format: int
+    steps: tuple[Step, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Tables:
     """What one room keeps.
@@ -36,11 +61,13 @@ class Tables:
         name: the room's name, for messages.
         ddl: statements that may run again without harm (CREATE TABLE IF NOT EXISTS).
         operations: every operation that any release of the room ever wrote.
+        migrations: how the tables of older releases become these.
     """
 
     name: str
     ddl: tuple[str, ...]
     operations: tuple[Operation, ...]
+    migrations: tuple[Migration, ...] = ()
 
 
 INTERN = Operation(1, "INSERT INTO names(number, text) VALUES (?, ?)")
@@ -53,9 +80,17 @@ STORE_TABLES = Tables(
         "CREATE TABLE IF NOT EXISTS applied("
         "one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL, sequence INTEGER NOT NULL,"
         " layout BLOB NOT NULL)",
+        # One row, in every format since 2: a copy of all tables carries its format with it.
+        "CREATE TABLE IF NOT EXISTS state_format(one INTEGER PRIMARY KEY CHECK (one = 1), number INTEGER NOT NULL)",
     ),
     operations=(INTERN,),
+    # Every format stands here, and steps of other rooms bear one of these numbers.
+    # 2: the first that names itself; what else is new in it are tables and operations.
+    migrations=(Migration(2),),
 )
+
+STATE_FORMAT = max(migration.format for migration in STORE_TABLES.migrations)
+"""The format of the state folder as a whole, in this release; formats of released versions never change again."""
 
 
 def number_operations(tables: Sequence[Tables]) -> dict[int, Operation]:
@@ -71,6 +106,19 @@ def number_operations(tables: Sequence[Tables]) -> dict[int, Operation]:
                 raise ValueError(f"operation {operation.number} of {room.name} is taken")
             numbered[operation.number] = operation
     return numbered
+
+
+def newest_format(tables: Sequence[Tables]) -> int:
+    """Return the format of a state folder with these tables: the highest number among their migrations."""
+    return max((migration.format for room in tables for migration in room.migrations), default=FIRST_FORMAT)
+
+
+def steps_between(tables: Sequence[Tables], old: int, new: int) -> list[tuple[int, Step]]:
+    """Return every (format, step) that leads from format `old` to `new`, in the order to run them."""
+    due = [migration for room in tables for migration in room.migrations if old < migration.format <= new]
+    return [
+        (migration.format, step) for migration in sorted(due, key=lambda one: one.format) for step in migration.steps
+    ]
 
 
 def layout_digest(tables: Sequence[Tables]) -> bytes:

@@ -55,6 +55,7 @@ REPLIES: Final[dict[str, tuple[int, str]]] = {
     "storage.damaged": (500, "M_UNKNOWN"),
     "storage.failed": (503, "M_UNKNOWN"),
     "storage.locked": (503, "M_UNKNOWN"),
+    "storage.newer_format": (500, "M_UNKNOWN"),
     "storage.wrong_key": (500, "M_UNKNOWN"),
     "unauthenticated": (401, "M_UNKNOWN_TOKEN"),
     "unauthenticated.missing_token": (401, "M_MISSING_TOKEN"),

@@ -4,6 +4,7 @@ import pytest
 
 from relay.base.config import Config, load, split_address
 from relay.base.errors import ConfigError
+from relay.base.typed_toml import UnknownSettingError
 
 MINIMAL = {"server": {"name": "box.example"}}
 
@@ -56,3 +57,15 @@ def test_a_missing_or_broken_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "relay.toml").write_text("= broken")
     with pytest.raises(ConfigError, match="not TOML"):
         load(tmp_path)
+
+
+def test_a_file_with_settings_of_a_newer_release_says_so_and_one_of_an_older_release_gets_the_defaults(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "relay.toml").write_text('[server]\nname = "box.example"\n[lighthouse]\nlamps = 2\n')
+    with pytest.raises(
+        UnknownSettingError, match=r"unknown section lighthouse.*a newer release wrote it: install that"
+    ):
+        load(tmp_path)
+    (tmp_path / "relay.toml").write_text('[server]\nname = "box.example"\n')
+    assert load(tmp_path) == Config.parse({"server": {"name": "box.example"}})

@@ -10,6 +10,9 @@ from relay.base.config import Config
 from relay.base.ids import ServerName
 from relay.cli import doctor
 from relay.cli.own_ca import make_own_ca
+from relay.store.files import OS_FILES
+from relay.store.root_page import Root, seal_root
+from relay.store.upgrade import MARK
 
 NOW = datetime.datetime.now(datetime.UTC)
 
@@ -78,3 +81,22 @@ def test_a_reset_cut_short_is_named_before_anything_else(box: Path) -> None:
 def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
     (finding,) = doctor.find_without_box(tmp_path / "nowhere")
     assert "does not exist" in finding.what
+
+
+def test_a_state_folder_of_a_newer_release_is_named_without_its_key(box: Path) -> None:
+    (box / "journal").mkdir()
+    (box / "journal" / "root.a").write_bytes(seal_root(Root(1, 1, 1, 1, 1, (), 99), b"k" * 32, b"n" * 24))
+    (finding,) = doctor.find_without_box(box)
+    assert (finding.level, finding.next_step) == ("fault", "install that release or a later one, nothing was changed")
+    assert "format 99" in finding.what
+    (box / "journal" / "root.b").write_bytes(seal_root(Root(1, 1, 1, 1, 1, ()), b"k" * 32, b"n" * 24))
+    assert [finding.what for finding in doctor.find_without_box(box)] == ["the box is not running"]
+
+
+def test_a_box_under_upgrade_is_to_be_left_alone(box: Path) -> None:
+    (box / MARK).write_text("2 of 3")
+    assert [finding.what for finding in doctor.find_without_box(box)] == ["the box is not running"]
+    with OS_FILES.lock(box):
+        (finding,) = doctor.find_without_box(box)
+    assert finding.level == "note"
+    assert "step 2 of 3" in finding.what

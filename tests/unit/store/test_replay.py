@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from relay.base.errors import DamagedError
+from relay.base.errors import DamagedError, NewerFormatError
 from relay.store.index_file import IndexFile
 from relay.store.journal import Journal
 from relay.store.replay import recover
@@ -51,7 +51,7 @@ async def test_an_operation_this_release_does_not_know_is_named() -> None:
     async with memory_ledger(NOTES, files=files) as ledger:
         await ledger.run(put, 1, "x")
         cut = files.copy()
-    with pytest.raises(DamagedError, match="operation 900"):
+    with pytest.raises(NewerFormatError, match="operation 900"):
         open_recovered(cut)
 
 
