@@ -11,6 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 
+CRASH_TESTS = ("tests/crash", "tests/interop/test_block_power_cuts.py", "tests/interop/test_power_cuts.py")
+
 STEPS: dict[str, Sequence[str]] = {
     "format": (PYTHON, "-m", "ruff", "format", "--check", "--quiet", "."),
     "lint": (PYTHON, "-m", "ruff", "check", "--quiet", "."),
@@ -19,17 +21,26 @@ STEPS: dict[str, Sequence[str]] = {
     "tests": (PYTHON, "-m", "pytest", "-q", "-ra"),
     "interop": (PYTHON, "-m", "pytest", "-q", "-ra", "-m", "interop and not long", "tests/interop"),
 }
+# Only when asked for by name: they take many minutes. The last lines of each say what was tried and what it showed.
+LONG_CRASH_TESTS = ("tests/crash", "tests/interop/test_block_power_cuts.py", "tests/interop/test_power_cuts.py")
+
+STEPS: dict[str, Sequence[str]] = {
+    "crash-long": (PYTHON, "-m", "pytest", "-q", "-ra", "-m", "long", *CRASH_TESTS),
+}
 
 
 def main() -> int:
     """Run the steps asked for, all unless told; return 0 when every one passed."""
     parser = argparse.ArgumentParser(prog="./box test", description=__doc__)
     parser.add_argument(
-        "steps", nargs="*", metavar="STEP", help=f"one or more of: {' '.join(STEPS)} (all unless given)"
+        "steps",
+        nargs="*",
+        metavar="STEP",
+        help=f"one or more of: {' '.join(STEPS)} (all of these unless given), or {' '.join(LONG_STEPS)} (many minutes)",
     )
     parser.add_argument("--pytest", default="", help="more arguments for pytest, e.g. --pytest='-k ledger'")
     arguments = parser.parse_args()
-    unknown = [step for step in arguments.steps if step not in STEPS]
+    unknown = [step for step in arguments.steps if step not in STEPS | LONG_STEPS]
     if unknown:
         parser.error(f"no step called {', '.join(unknown)}")
     failed = [step for step in arguments.steps or STEPS if not _run(step, arguments.pytest.split())]
@@ -38,7 +49,9 @@ def main() -> int:
 
 
 def _run(step: str, pytest_arguments: list[str]) -> bool:
-    command = [*STEPS[step], *(pytest_arguments if step in ("tests", "interop") else [])]
+    command = [*{**STEPS, **LONG_STEPS}[step]]
+    if "pytest" in command:
+        command += pytest_arguments
     begun = time.monotonic()
     outcome = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
     print(f"{'ok  ' if outcome.returncode == 0 else 'FAIL'} {step} {time.monotonic() - begun:.0f} s", flush=True)

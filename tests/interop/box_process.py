@@ -21,14 +21,28 @@ PASSWORD = "correct horse battery"
 
 
 class BoxProcess:
-    """One relay with its state folder; a context manager that starts and ends it."""
+    """One relay with its state folder; a context manager that starts and ends it.
 
-    def __init__(self, folder: Path, authority: trustme.CA, *, settings: dict[str, str] | None = None) -> None:
+    `state` is the state folder where it is not inside `folder`.
+    With `behind` it stands behind a proxy: other servers reach it at that port, and it listens elsewhere, without TLS.
+    `module` is what runs instead of `relay`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        authority: trustme.CA,
+        *,
+        settings: dict[str, str] | None = None,
+        state: Path | None = None,
+        behind: int | None = None,
+        module: str = "relay",
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.state = folder, folder / "state"
+        self.folder, self.state, self._module = folder, state or folder / "state", module
         port, self.client_port = free_port(), free_port()
-        self._port = port
-        self.name = f"localhost:{port}"
+        self.federation_port = port
+        self.name = f"localhost:{behind or port}"
         self.base = f"http://127.0.0.1:{self.client_port}"
         self.process: subprocess.Popen[bytes] | None = None
         write_certificate(authority, folder)
@@ -44,7 +58,8 @@ class BoxProcess:
             "rate.invite_per_minute": "100000",
             "rate.invite_burst": "100000",
         }
-        options = [f"--set={key}={value}" for key, value in {**free, **(settings or {})}.items()]
+        outside = {"federation.tls": "false"} if behind else {}
+        options = [f"--set={key}={value}" for key, value in {**free, **outside, **(settings or {})}.items()]
         self.relay(
             "provision",
             *("--name", self.name, "--profile", "desk", "--owner", "anna", "--password-file", self.password_file),
@@ -78,7 +93,7 @@ class BoxProcess:
         With `until_open` the wait goes on until other servers are let in too, which is a little later.
         """
         begun = time.monotonic()
-        line = [sys.executable, "-m", "relay", "up", "--headless", "--state", str(self.state)]
+        line = [sys.executable, "-m", self._module, "up", "--headless", "--state", str(self.state)]
         with (self.folder / "log").open("ab") as out:
             self.process = subprocess.Popen(line, stdout=out, stderr=out, env=self._environment())
         wait_until_answers(f"{self.base}/_matrix/client/versions", self.process, within_s)
@@ -89,7 +104,7 @@ class BoxProcess:
 
     def _wait_for_other_door(self, deadline: float) -> None:
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("localhost", self._port), timeout=2):
+            with contextlib.suppress(OSError), socket.create_connection(("localhost", self.federation_port), timeout=2):
                 return
             threading.Event().wait(0.01)  # nothing announces it: ask again soon
         raise TimeoutError(self.name)

@@ -110,6 +110,9 @@ class Api:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.base}/_matrix/client/{path}", data, method=method)
         request.add_header("Content-Type", "application/json")
+        return self._open(request, timeout_s)
+
+    def _open(self, request: urllib.request.Request, timeout_s: float) -> Any:
         if self.token:
             request.add_header("Authorization", f"Bearer {self.token}")
         try:
@@ -137,6 +140,16 @@ class Api:
         """Send a text message and return its event id."""
         path = f"v3/rooms/{quote(room)}/send/m.room.message/{quote(transaction)}"
         return str(self.call("PUT", path, {"msgtype": "m.text", "body": text})["event_id"])
+
+    def upload(self, data: bytes) -> str:
+        """Upload a file and return its mxc address.
+
+        Raises:
+            ApiError: any reply that is not 2xx.
+        """
+        request = urllib.request.Request(f"{self.base}/_matrix/media/v3/upload", data, method="POST")
+        request.add_header("Content-Type", "application/octet-stream")
+        return str(self._open(request, 60)["content_uri"])
 
     def messages(self, room: str) -> list[dict[str, Any]]:
         """Return every event of the room this user may see, oldest first, paging back to the start."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -46,6 +47,38 @@ def js_node_modules() -> Path:
     return _environment("js", "".join(lock.read_text() for lock in locks), build) / "node_modules"
 
 
+def recorder() -> tuple[Path, str]:
+    """Return qemu-storage-daemon and where its libraries are, out of Debian's packages; as `synapse_python` otherwise.
+
+    Nothing is installed: packages this machine lacks are unpacked in a folder of their own.
+    """
+
+    def build(folder: Path) -> None:
+        packages = folder / "packages"
+        packages.mkdir(parents=True)
+        lacking = _lacking_packages()
+        _run(["apt-get", "-q", "download", *lacking], packages)
+        for package in sorted(packages.glob("*.deb")):
+            _run(["dpkg", "-x", str(package), str(folder)])
+        shutil.rmtree(packages)
+
+    installed = shutil.which("qemu-storage-daemon")
+    if installed:
+        return Path(installed), ""
+    folder = _environment("recorder", "qemu-system-common qemu-utils", build)
+    libraries = {str(library.parent) for library in folder.rglob("*.so.*") if library.parent.name != "qemu"}
+    return folder / "usr" / "bin" / "qemu-storage-daemon", ":".join(sorted(libraries))
+
+
+def _lacking_packages() -> list[str]:
+    plan = ["apt-get", "-s", "install", "--no-install-recommends", "qemu-system-common", "qemu-utils"]
+    if subprocess.run(plan, capture_output=True, check=False, timeout=_INSTALL_TIMEOUT_S).returncode:
+        # A fresh machine has no package lists yet.
+        _run(["apt-get", "-qq", "update"])
+    outcome = subprocess.run(plan, capture_output=True, check=True, text=True, timeout=_INSTALL_TIMEOUT_S)
+    return [line.split()[1] for line in outcome.stdout.splitlines() if line.startswith("Inst ")]
+
+
 def _python_environment(name: str, requirements: list[str]) -> Path:
     def build(folder: Path) -> None:
         _run([sys.executable, "-m", "venv", str(folder)])
@@ -66,7 +99,7 @@ def _environment(name: str, made_of: str, build: Callable[[Path], None]) -> Path
             try:
                 build(folder)
             except (OSError, subprocess.SubprocessError) as error:
-                _cannot_be_had(name, error)
+                cannot_be_had(name, error)
             stamp.write_text(made_of)
     return folder
 
@@ -75,7 +108,8 @@ def _run(command: list[str], folder: Path | None = None) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=_INSTALL_TIMEOUT_S, cwd=folder)
 
 
-def _cannot_be_had(name: str, error: Exception) -> None:
+def cannot_be_had(name: str, error: Exception) -> NoReturn:
+    """Skip the test; fail it under `CI=true`."""
     detail = getattr(error, "stderr", b"") or b""
     reason = f"peer {name} cannot be had: {error} {detail.decode(errors='replace')[-400:]}"
     if os.environ.get("CI") == "true":
