@@ -6,7 +6,7 @@ from typing import Any
 from relay.cli import main
 
 
-def _nothing(_file: Any) -> None:
+def _nothing(fd: Any) -> None:
     pass
 
 

@@ -1,4 +1,4 @@
-"""A box on a recorded device under a household's load: an app and a Synapse send, the process is killed now and then."""
+"""A box on a recorded device under a household's load: an app and a Synapse send, and it is killed now and then."""
 
 import contextlib
 import dataclasses

@@ -54,7 +54,7 @@ async def look(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
         sessions: dict[str, Any] = {}
         for token in asked["sessions"]:
             sessions[token] = (await Visitor(door, token).json("v3/account/whoami")).get("device_id")
-        owner = Visitor(door, asked["sessions"][0])
+        owner = Visitor(door, next(iter(sessions), ""))
         events = await _messages(owner, asked["room"])
         media = {address: await _digest(owner, address) for address in asked["media"]}
         return {
