@@ -29,6 +29,7 @@ class Checkpointer:
 
     Attributes:
         wanted: whether a checkpoint is asked for whatever the volume.
+        still: who holds it keeps COMMIT and copy from running, so that others may read what was last committed.
         log_suspect: whether the index's log may not be on flash: it is to be discarded and the journal replayed.
         distrusted_count: how often that happened since a copy succeeded.
         cache_bytes: memory that index pages took when last measured.
@@ -61,6 +62,7 @@ class Checkpointer:
         self._copied: trio.Event | None = None
         self._half_copied = False
         self.wanted = False
+        self.still = trio.Lock()
         self.log_suspect = False
         self.distrusted_count = 0
         self.done_count = 0
@@ -121,7 +123,8 @@ class Checkpointer:
             if self._half_copied:
                 raise StorageError("the index cannot be copied back")
         try:
-            await self._workers.run(self._index.commit, position, self._journal.sequence)
+            async with self.still:
+                await self._workers.run(self._index.commit, position, self._journal.sequence)
         except (apsw.Error, OSError) as error:
             self._distrust_log(error)
             return
@@ -147,9 +150,10 @@ class Checkpointer:
     async def finish(self, *, healthy: bool) -> None:
         """After the last checkpoint: wait for the copy and leave no log behind."""
         await self.wait_copied()
-        await self._workers.run(self._index.roll_back)
-        if healthy and not self._half_copied and not self.log_suspect:
-            await self._workers.run(self._index.empty_log)
+        async with self.still:
+            await self._workers.run(self._index.roll_back)
+            if healthy and not self._half_copied and not self.log_suspect:
+                await self._workers.run(self._index.empty_log)
 
     def _begin_copy(self) -> None:
         self._copied = trio.Event()
@@ -158,7 +162,8 @@ class Checkpointer:
     async def _copy(self) -> None:
         copied = self._copied = trio.Event() if self._copied is None else self._copied
         try:
-            await self._workers.run(self._copy_and_release)
+            async with self.still:
+                await self._workers.run(self._copy_and_release)
         finally:
             copied.set()
             self._copied = None

@@ -8,7 +8,7 @@ import contextlib
 import ctypes
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 
@@ -20,8 +20,12 @@ _FRAME_BYTES = 4096 + 24
 _CACHE_KIB = 4096
 _BUSY_TIMEOUT_MS = 5_000
 _STATE_FORMAT = "INSERT INTO state_format VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET number = excluded.number"
+_READER_PAGES = 64
 # About 3 KiB each: the statements that a busy house uses again and again.
 _STATEMENTS = 300
+
+
+T = TypeVar("T")
 
 
 class LogNotSyncedError(StorageError):
@@ -57,6 +61,7 @@ class IndexFile:
         self.sequence = 0
         self._main: apsw.Connection | None = None
         self._copier: apsw.Connection | None = None
+        self._readers: list[apsw.Connection] = []
 
     @property
     def folder(self) -> Path:
@@ -126,6 +131,10 @@ class IndexFile:
     def row(self, sql: str, params: Sequence[Value] = ()) -> tuple[Any, ...] | None:
         """Return the first row of a query, None where it has none."""
         return self._connection.execute(sql, params).fetchone()
+
+    def ask(self, function: Callable[[apsw.Connection], T]) -> T:
+        """Return what `function`, which only reads, returns of the connection that steps use."""
+        return function(self._connection)
 
     def apply(self, operation: Operation, params: Sequence[Value]) -> None:
         """Run one operation inside the open change."""
@@ -225,13 +234,34 @@ class IndexFile:
         with contextlib.suppress(AttributeError):  # a C library without it keeps what it has
             ctypes.CDLL(None).malloc_trim(0)
 
+    def open_reader(self) -> apsw.Connection:
+        """Return a connection that reads what was last committed; `close` and `discard_log` close it too.
+
+        It may read only while neither `commit` nor `copy_back` runs: an open read keeps the log from being emptied.
+
+        Raises:
+            StorageError: the file system cannot serve several connections.
+        """
+        if not self.copies_alone:
+            raise StorageError("this file system serves one connection to the index")
+        reader = self._connect()
+        _set(reader, "query_only", "on", 1)
+        _set(reader, "cache_size", _READER_PAGES, _READER_PAGES)
+        self._readers.append(reader)
+        return reader
+
+    def close_reader(self, reader: apsw.Connection) -> None:
+        """Close what `open_reader` returned."""
+        if reader in self._readers:
+            self._readers.remove(reader)
+            _close(reader)
+
     def close(self) -> None:
         """Close the connections; what was not committed is gone."""
-        for connection in (self._copier, self._main):
+        for connection in (*self._readers, self._copier, self._main):
             if connection is not None:
-                # SQLite would copy the log by itself, not knowing whether it can be trusted.
-                connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-                connection.close()
+                _close(connection)
+        self._readers.clear()
         self._copier = self._main = None
 
     @property
@@ -241,12 +271,7 @@ class IndexFile:
         return self._main
 
     def _connect(self) -> apsw.Connection:
-        vfs = None if self._files.vfs is None else f"multipleciphers-{self._files.vfs}"
-        connection = apsw.Connection(str(self._path), vfs=vfs, statementcachesize=_STATEMENTS)
-        _set(connection, "cipher", "chacha20", "chacha20")
-        connection.pragma("key", f"raw:{self._key.hex()}")
-        connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
-        return connection
+        return connect_index(self._path, self._key, self._files)
 
     def _sync_log(self) -> None:
         # SQLite syncs the log too, but its error would not say whether the database was already touched.
@@ -291,6 +316,22 @@ class IndexFile:
             )
             if not known:
                 self._connection.execute(_STATE_FORMAT, (self.newest_format,))
+
+
+def connect_index(path: Path, key: bytes, files: FileLayer) -> apsw.Connection:
+    """Return a connection to a database whose every page is encrypted with `key`, made if there is none."""
+    vfs = None if files.vfs is None else f"multipleciphers-{files.vfs}"
+    connection = apsw.Connection(str(path), vfs=vfs, statementcachesize=_STATEMENTS)
+    _set(connection, "cipher", "chacha20", "chacha20")
+    connection.pragma("key", f"raw:{key.hex()}")
+    connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    return connection
+
+
+def _close(connection: apsw.Connection) -> None:
+    # SQLite would copy the log by itself, not knowing whether it can be trusted.
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.close()
 
 
 def _set(connection: apsw.Connection, name: str, value: str | int, expected: str | int) -> None:

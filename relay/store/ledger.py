@@ -8,7 +8,7 @@ can undo.
 import contextlib
 import dataclasses
 import functools
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -20,6 +20,7 @@ from relay.base.errors import DamagedError, RelayError, StorageError
 from relay.base.limits import MIB
 from relay.base.log import get_logger
 from relay.store.checkpoint import Checkpointer
+from relay.store.chunks import Chunk, Picture, Reached, Schema
 from relay.store.committer import Committer
 from relay.store.files import OS_FILES, FileLayer
 from relay.store.index import Change, Index
@@ -29,6 +30,7 @@ from relay.store.keyring import Keyring
 from relay.store.names import Names
 from relay.store.replay import recover
 from relay.store.segments import SEGMENT_BYTES
+from relay.store.snapshot import CommittedIndex, OpenIndex, take_snapshot
 from relay.store.step_queue import Request, StepQueue
 from relay.store.tables import STORE_TABLES, Tables, newest_format
 from relay.store.tail import Tail
@@ -191,6 +193,20 @@ class Ledger:
     def tail(self, after: int) -> "LedgerTail":
         """Return a reader of the commits after commit `after`, which may be gone by the time it reads."""
         return LedgerTail(Tail(self._journal, after), self._committer, self._workers)
+
+    async def snapshot(self, known: Picture) -> AsyncGenerator[Schema | Chunk | Reached, None]:
+        """Yield a consistent copy of the index while steps go on; see `take_snapshot`. Close it: `aclosing`."""
+        source = (
+            CommittedIndex(self._index, self._checkpointer, self._workers, self.checkpoint)
+            if self.healthy and self._index.copies_alone
+            else OpenIndex(self._index, self.read, self.checkpoint, lambda: (self.position, self._journal.sequence))
+        )
+        try:
+            async with contextlib.aclosing(take_snapshot(source, known, self.boot)) as items:
+                async for item in items:
+                    yield item
+        finally:
+            await source.close()
 
     def watch(self, *topics: Hashable) -> Watch:
         """Return a watch on `topics`: open it with `with`, read, then wait."""

@@ -54,12 +54,17 @@ def replay(index: IndexFile, journal: Journal, *, up_to: int | None = None) -> i
     position = index.position
     for sequence, payload in journal.replay(index.sequence, up_to):
         for change in unpack_all(payload):
-            position = _apply(index, change)
+            position = apply_change(index, change)
         journal.sequence = max(journal.sequence, sequence)
     return position
 
 
-def _apply(index: IndexFile, change: list[Any]) -> int:
+def apply_change(index: IndexFile, change: list[Any]) -> int:
+    """Apply one change of a commit again; return its position.
+
+    Raises:
+        NewerFormatError: it names an operation this release does not know.
+    """
     position: int = change[0]
     index.begin_change()
     for number, *params in change[1:]:

@@ -104,6 +104,11 @@ class Segments:
             self._open_slot(slot)
         return made
 
+    def make(self, root: Root) -> None:
+        """Make the files of a journal that begins with `root`, where there is none."""
+        self._root = root
+        self._make()
+
     def file_of(self, use: SegmentUse) -> File:
         """Return the file that holds `use`."""
         return self._slots[use.slot]

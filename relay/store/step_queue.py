@@ -150,7 +150,7 @@ class StepQueue:
         await self._checkpointer.wait_copied()
         await self._committer.drain()
         if self._committer.failure is None:
-            await self._workers.run(self._return_to_journal)
+            await self._go_back()
             self._checkpointer.wanted = True
         if self._lost or self._checkpointer.distrusted_count > 1:
             self._committer.fail(StorageError("the index cannot be written"))
@@ -161,8 +161,12 @@ class StepQueue:
         await self._committer.wait_stopped()
         log.error("store.intake_stopped", error=type(self._committer.failure).__name__)
         await self._checkpointer.wait_copied()
-        await self._workers.run(self._return_to_journal)
+        await self._go_back()
         self._committer.drop_pending(self.position)
+
+    async def _go_back(self) -> None:
+        async with self._checkpointer.still:
+            await self._workers.run(self._return_to_journal)
 
     def _return_to_journal(self) -> None:
         try:
