@@ -55,6 +55,15 @@ class FileLayer(Protocol):
 
         Raises:
             FileNotFoundError: the file is missing and `create` is false.
+            OSError: the file system takes no writes.
+        """
+        ...
+
+    def open_to_read(self, path: Path) -> File:
+        """Open for reading alone, which a file system that takes no writes allows.
+
+        Raises:
+            FileNotFoundError: the file is missing.
         """
         ...
 
@@ -142,6 +151,10 @@ class OsFiles:
         """Open for reading and writing."""
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         return OsFile(os.open(path, flags, 0o600))
+
+    def open_to_read(self, path: Path) -> OsFile:
+        """Open for reading alone."""
+        return OsFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
     def exists(self, path: Path) -> bool:
         """Return whether the file is there."""

@@ -83,6 +83,20 @@ def read_header(data: bytes) -> Header | None:
     return Header(use, sequence, part, parts, total_bytes)
 
 
+def claims(data: bytes, use: int, after: int) -> int | None:
+    """Return the commit that damaged bytes still name: one of `use`, at or just past commit `after`; None for no trace.
+
+    Two of magic, use and sequence must have survived. What an earlier use of the segment left has older ones.
+    """
+    if len(data) < HEADER_BYTES:
+        return None
+    magic, _, found_use, sequence, _, _, _ = _HEADER.unpack_from(data)
+    near = after <= sequence <= after + 1
+    if (magic == _MAGIC) + (found_use == use) + near < 2:
+        return None
+    return sequence if magic == _MAGIC and found_use == use else after + 1
+
+
 def open_frame(frame: bytes, key: bytes) -> bytes | None:
     """Return the payload of a whole frame, None where the tag does not fit: torn, stale or damaged."""
     header = read_header(frame)

@@ -14,6 +14,7 @@ import apsw
 
 from relay.base.errors import DamagedError, NewerFormatError, StorageError
 from relay.store.files import FileLayer
+from relay.store.read_only import ReadOnlyFiles
 from relay.store.tables import FIRST_FORMAT, Operation, Tables, Value, layout_digest, newest_format, number_operations
 
 _FRAME_BYTES = 4096 + 24
@@ -48,7 +49,10 @@ class IndexFile:
         newest_format: the format of this release.
     """
 
-    def __init__(self, path: Path, key: bytes, tables: Sequence[Tables], files: FileLayer) -> None:
+    def __init__(
+        self, path: Path, key: bytes, tables: Sequence[Tables], files: FileLayer, *, read_only: bool = False
+    ) -> None:
+        self._read_only = read_only
         self._path = path
         self._log_path = path.with_name(f"{path.name}-wal")
         self._key = key
@@ -73,6 +77,11 @@ class IndexFile:
         """Return whether the log is copied by a connection of its own, beside running steps."""
         # A file system written in Python has no shared memory: one connection holds the file and does all.
         return self._files.vfs is None
+
+    @property
+    def exists(self) -> bool:
+        """Return whether there is a file."""
+        return self._files.exists(self._path)
 
     def open(self) -> None:
         """Set the connections up and make the tables; those of an older format are left as they are.
@@ -111,6 +120,24 @@ class IndexFile:
             _set(self._copier, "synchronous", "full", 2)
             _set(self._copier, "wal_autocheckpoint", 0, 0)
             _set(self._copier, "cache_size", 8, 8)
+
+    def copied_sequence(self) -> int | None:
+        """Return the journal commit that the database itself holds, whatever its log adds; None while it needs that."""
+        files = ReadOnlyFiles(self._files, hide="-wal")
+        alone = IndexFile(self._path, self._key, self.tables, files, read_only=True)
+        try:
+            alone.open()
+        except (DamagedError, apsw.Error):
+            return None
+        finally:
+            alone.close()
+            files.close()
+        return alone.sequence
+
+    def log_frames(self) -> int:
+        """Return how many frames of the log count: those up to the last commit that is whole."""
+        frames, _ = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+        return frames
 
     def discard_log(self) -> None:
         """Go back to the last complete copy: throw the write-ahead log away and open again.
@@ -306,6 +333,9 @@ class IndexFile:
         known = self.row("SELECT 1 FROM sqlite_schema WHERE name = 'applied'")
         if known and self.row("SELECT layout FROM applied") == (digest,):
             return
+        if self._read_only:
+            # What is missing is there for as long as the transaction is open, which is never committed.
+            self._connection.execute("BEGIN IMMEDIATE")
         with self._connection:
             for room in self.tables:
                 for statement in room.ddl:

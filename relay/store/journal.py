@@ -8,28 +8,13 @@ skipped. A sequence found twice (a commit whose first sync failed) counts once, 
 from collections.abc import Iterator
 from pathlib import Path
 
-from relay.base.errors import DamagedError
+from relay.store.faults import JournalHoleError, StaleIndexError, Stretch
 from relay.store.files import File, FileLayer
-from relay.store.frame import (
-    BLOCK_BYTES,
-    HEADER_BYTES,
-    Header,
-    frame_sizes,
-    open_frame,
-    read_header,
-    seal,
-    sealed_bytes,
-    split_payload,
-)
+from relay.store.frame import frame_sizes, seal, sealed_bytes, split_payload
 from relay.store.root_page import SegmentUse
+from relay.store.scan import Frame, Trace, scan
 from relay.store.segments import Segments
 from relay.store.tables import STATE_FORMAT
-
-
-class StaleIndexError(DamagedError):
-    """The index is older than the oldest commit the journal still keeps: it was replaced or restored from elsewhere."""
-
-    code = "storage.index_stale"
 
 
 class Journal:
@@ -39,6 +24,8 @@ class Journal:
         sequence: the number of the last durable commit.
         written_bytes: sealed bytes since `mark` was last called.
         troubled: whether a sync failed since then: the segment behind it is needed and not trusted.
+        loose_end: what the last replay found of one more commit behind the last that opens, empty where nothing is.
+        tolerant: whether missing files and an old root page are worked around, to read what can be read.
     """
 
     def __init__(
@@ -50,10 +37,18 @@ class Journal:
         segments: int,
         segment_bytes: int,
         newest_format: int = STATE_FORMAT,
+        tolerant: bool = False,
     ) -> None:
         self._segments = Segments(
-            files, folder, key, count=segments, segment_bytes=segment_bytes, newest_format=newest_format
+            files,
+            folder,
+            key,
+            count=segments,
+            segment_bytes=segment_bytes,
+            newest_format=newest_format,
+            tolerant=tolerant,
         )
+        self.tolerant = tolerant
         self.segment_bytes = segment_bytes
         self._current: SegmentUse | None = None
         self._offset = 0
@@ -61,11 +56,17 @@ class Journal:
         self.sequence = 0
         self.written_bytes = 0
         self.troubled = False
+        self.loose_end = ""
+        self._lent_boot = 0
 
     @property
     def boot(self) -> int:
         """Return the number of this start."""
-        return self._segments.root.boot
+        return self._lent_boot or self._segments.root.boot
+
+    def lend_boot(self, boot: int) -> None:
+        """Call this start `boot`: it is not written down."""
+        self._lent_boot = boot
 
     @property
     def format(self) -> int:
@@ -96,9 +97,18 @@ class Journal:
         """Return how many segments can be taken."""
         return self._segments.free_count
 
-    def open(self) -> bool:
-        """Open the files, make them where there are none; return whether they were made."""
-        return self._segments.open()
+    @property
+    def lost_page(self) -> str:
+        """Return the name of the root page that cannot be written, empty while both can."""
+        return self._segments.lost_page
+
+    def open(self, *, may_make: bool = True) -> bool:
+        """Open the files, make them where there are none and none ever were; return whether they were made.
+
+        Raises:
+            DamagedError: the files are not all there, or do not fit together; see `relay.store.faults`.
+        """
+        return self._segments.open(may_make=may_make)
 
     def start(self, *, sequence: int, position: int, gap: int) -> int:
         """Begin a new start after `sequence` and `position`; return the position its changes are numbered from."""
@@ -168,24 +178,40 @@ class Journal:
 
         Raises:
             StaleIndexError: the journal no longer keeps the commits right after `after`.
-            DamagedError: a commit that was once durable is not readable.
+            JournalHoleError: a commit that was once durable is not readable.
         """
         if after < self._segments.root.released:
-            raise StaleIndexError(f"the index holds commit {after}, the journal begins after a later one")
+            raise StaleIndexError(
+                f"the index holds commit {after}, the journal begins after commit {self._segments.root.released}"
+            )
         expected = after + 1
         parts: list[bytes] = []
-        for header, payload, place in self._frames():
-            if header.sequence < expected or (up_to is not None and header.sequence > up_to):
+        traces: list[Trace] = []
+        before: Frame | None = None
+        for frame in self._frames(traces):
+            if up_to is not None and frame.sequence > up_to:
+                break
+            if frame.sequence < expected:
+                before = frame
                 continue
-            if header.sequence > expected:
-                raise DamagedError(f"commit {expected} is not readable, {place} holds commit {header.sequence}")
-            if header.part == 0:
+            if frame.sequence > expected:
+                raise JournalHoleError(expected, frame.sequence - 1, self._between(before, frame))
+            before = frame
+            if frame.part == 0:
                 parts = []
-            if header.part == len(parts):
-                parts.append(payload)
-            if len(parts) == header.parts:
-                yield header.sequence, b"".join(parts)
+            if frame.part == len(parts):
+                parts.append(frame.payload)
+            if len(parts) == frame.parts:
+                # What the card refuses to read before a commit that follows on held nothing that is needed.
+                traces[:] = [trace for trace in traces if trace.sequence is not None]
+                yield frame.sequence, b"".join(parts)
                 expected, parts = expected + 1, []
+        if up_to is None:
+            self._judge_end(expected, traces)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield every frame that opens, in order; of a commit that was written twice only the newer writing."""
+        return self._frames([])
 
     def close(self) -> None:
         """Close the files."""
@@ -220,27 +246,61 @@ class Journal:
         self._last_sequence[self._current.use] = sequence
         self.written_bytes += len(data)
 
-    def _frames(self) -> Iterator[tuple[Header, bytes, str]]:
+    def _frames(self, traces: list[Trace]) -> Iterator[Frame]:
         uses = self._segments.root.uses
-        firsts = [next(((h.sequence, h.part) for h, _, _ in self._scan(use)), None) for use in uses]
+        firsts = [next((found.order for found in self._scan(use) if isinstance(found, Frame)), None) for use in uses]
         for number, use in enumerate(uses):
             limit = min((first for first in firsts[number + 1 :] if first is not None), default=None)
-            for header, payload, offset in self._scan(use):
-                if limit is not None and (header.sequence, header.part) >= limit:
+            for found in self._scan(use):
+                if not isinstance(found, Frame):
+                    traces.append(found)
+                    continue
+                if limit is not None and found.order >= limit:
                     break
-                self._last_sequence[use.use] = max(header.sequence, self._last_sequence.get(use.use, 0))
-                yield header, payload, f"segment {use.slot} at byte {offset}"
+                self._last_sequence[use.use] = max(found.sequence, self._last_sequence.get(use.use, 0))
+                yield found
+        if uses and firsts[-1] is None:
+            traces.append(Trace(uses[-1], 0, 0, 0, 0))
 
-    def _scan(self, use: SegmentUse) -> Iterator[tuple[Header, bytes, int]]:
-        file = self._segments.file_of(use)
-        offset = 0
-        while offset < self.segment_bytes:
-            header = read_header(file.read(HEADER_BYTES, offset))
-            payload = None
-            if header is not None and header.use == use.use:
-                payload = open_frame(file.read(header.total_bytes, offset), use.key)
-            if header is None or payload is None:
-                offset += BLOCK_BYTES
-                continue
-            yield header, payload, offset
-            offset += header.total_bytes
+    def _scan(self, use: SegmentUse) -> Iterator[Frame | Trace]:
+        return scan(self._segments.file_of(use), use, self.segment_bytes)
+
+    def _judge_end(self, expected: int, traces: list[Trace]) -> None:
+        """What fails behind the last commit was never acknowledged, if it is one commit; more than one is damage."""
+        self.loose_end = ""
+        torn = [trace for trace in traces if trace.sequence is not None and trace.sequence >= expected]
+        unreadable = [trace for trace in traces if trace.sequence is None]
+        last = max((trace.sequence or 0 for trace in torn), default=0)
+        if len(torn) == 1 and last > max(torn[0].after, expected - 1) + torn[0].blocks + 1:
+            # There was no room for so many commits before it: the number itself is garbled.
+            last = expected
+        if unreadable or last > expected:
+            # A commit is begun only when the one before is on flash: all but the last one named were acknowledged.
+            raise JournalHoleError(expected, max(expected, last - 1), _joined(unreadable + torn))
+        empty = traces[-1:] if traces and traces[-1].sequence == 0 else []
+        for trace in torn or empty:
+            self.loose_end = f"commit {expected} in segment {trace.use.slot} at byte {trace.offset}"
+
+    def _between(self, before: Frame | None, after: Frame) -> tuple[Stretch, ...]:
+        """Return where the bytes of the commits between two frames must have been."""
+        uses = self._segments.root.uses
+        first = 0 if before is None else uses.index(before.use)
+        stretches: list[Stretch] = []
+        for use in uses[first : uses.index(after.use) + 1]:
+            start = before.offset + before.total_bytes if before is not None and use == before.use else 0
+            end = after.offset if use == after.use else self.segment_bytes
+            if start < end:
+                stretches.append(Stretch(use.slot, start, end))
+        return tuple(stretches)
+
+
+def _joined(traces: list[Trace]) -> tuple[Stretch, ...]:
+    """Return the places of `traces` as few stretches."""
+    joined: list[Stretch] = []
+    for trace in traces:
+        stretch = trace.stretch
+        if joined and (joined[-1].slot, joined[-1].end) == (stretch.slot, stretch.start):
+            joined[-1] = Stretch(stretch.slot, joined[-1].start, stretch.end)
+        else:
+            joined.append(stretch)
+    return tuple(joined)

@@ -12,11 +12,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, S
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import apsw
 import trio
 
 from relay.base.config import StoreConfig
-from relay.base.errors import DamagedError, RelayError, StorageError
+from relay.base.errors import RelayError, StorageError
 from relay.base.limits import MIB
 from relay.base.log import get_logger
 from relay.store.checkpoint import Checkpointer
@@ -24,15 +23,12 @@ from relay.store.chunks import Chunk, Picture, Reached, Schema
 from relay.store.committer import Committer
 from relay.store.files import OS_FILES, FileLayer
 from relay.store.index import Change, Index
-from relay.store.index_file import IndexFile
-from relay.store.journal import Journal
 from relay.store.keyring import Keyring
-from relay.store.names import Names
-from relay.store.replay import recover
+from relay.store.opening import OpenState, StateFolder, open_state
 from relay.store.segments import SEGMENT_BYTES
 from relay.store.snapshot import CommittedIndex, OpenIndex, take_snapshot
 from relay.store.step_queue import Request, StepQueue
-from relay.store.tables import STORE_TABLES, Tables, newest_format
+from relay.store.tables import Tables
 from relay.store.tail import Tail
 from relay.store.wakeups import Wakeups, Watch
 from relay.store.workers import ThreadWorkers, Workers
@@ -58,6 +54,10 @@ class LedgerStatus:
         journal_bytes: sealed bytes since the last checkpoint.
         cache_bytes: memory that index pages take.
         fault: why no changes are taken in, empty while they are.
+        fault_code: the code of that error.
+        loose_end: where the last start found one more commit that does not open, empty where it found none: cut off
+            while it was written, or damaged.
+        lost_page: the name of a root page that could not be written, empty while both can.
     """
 
     healthy: bool
@@ -71,22 +71,16 @@ class LedgerStatus:
     checkpoints: int
     failed_checkpoints: int
     fault: str
+    fault_code: str = ""
+    loose_end: str = ""
+    lost_page: str = ""
 
 
 class Ledger:
     """The open ledger of one state folder."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        index: IndexFile,
-        names: Names,
-        workers: Workers,
-        config: StoreConfig,
-        *,
-        nursery: trio.Nursery,
-        position: int,
-    ) -> None:
+    def __init__(self, opened: OpenState, workers: Workers, config: StoreConfig, *, nursery: trio.Nursery) -> None:
+        journal, index, position = opened.journal, opened.index, opened.position
         self._journal = journal
         self._index = index
         self._workers = workers
@@ -104,7 +98,7 @@ class Ledger:
         )
         self._queue = StepQueue(
             index,
-            names,
+            opened.names,
             journal,
             workers=workers,
             wakeups=self._wakeups,
@@ -113,9 +107,14 @@ class Ledger:
             position=position,
         )
 
+        self._fault = opened.fault
+
     def start(self, *, replayed: bool) -> None:
         """Begin to run steps; after a replay the index is made durable first."""
-        self._checkpointer.start(replayed=replayed)
+        if self._fault is None:
+            self._checkpointer.start(replayed=replayed)
+        else:
+            self._queue.only_read(self._fault)
         self._nursery.start_soon(self._run_tasks)
         self._queue.wake()
 
@@ -251,7 +250,10 @@ class Ledger:
             cache_bytes=self._checkpointer.cache_bytes,
             checkpoints=self._checkpointer.done_count,
             failed_checkpoints=self._checkpointer.failed_count,
-            fault="" if failure is None else f"{type(failure).__name__}: {failure}",
+            fault="" if failure is None else str(failure) or type(failure).__name__,
+            fault_code="" if failure is None else getattr(failure, "code", StorageError.code),
+            loose_end=self._journal.loose_end,
+            lost_page=self._journal.lost_page,
         )
 
     def _wake_queue(self) -> None:
@@ -320,28 +322,21 @@ async def open_ledger(
         WrongKeyError: the folder was sealed with other keys.
         NewerFormatError: a newer release made it; nothing was changed.
         UpgradeError: what an older release made could not be brought to this one's form; nothing was changed.
-        DamagedError: journal or index are not what was once durable; the message says where.
-        StorageError: flash refused what a start writes.
+        DamagedError: journal or index are not what was once durable, and nothing of them can be read. Where something
+            can be, the ledger opens, `healthy` is false and its status says what is wrong.
+        StorageError: flash refused what a start writes, and reads too.
     """
     workers = workers or ThreadWorkers()
     files.make_folder(folder)
     with files.lock(folder):
-        every = (STORE_TABLES, *tables)
-        journal = Journal(
-            files,
-            folder / "journal",
-            keys.journal_key,
-            segments=config.journal_segments,
-            segment_bytes=segment_bytes,
-            newest_format=newest_format(every),
+        state = StateFolder(
+            folder=folder, keys=keys, tables=tables, config=config, files=files, segment_bytes=segment_bytes
         )
-        index = IndexFile(folder / "index.db", keys.index_key, every, files)
+        opened = await workers.run(open_state, state)
         try:
-            names = Names(index)
-            position, replayed = await workers.run(_recover, journal, index, names)
             async with _unwrapped(), trio.open_nursery() as nursery:
-                ledger = Ledger(journal, index, names, workers, config, nursery=nursery, position=position)
-                ledger.start(replayed=replayed)
+                ledger = Ledger(opened, workers, config, nursery=nursery)
+                ledger.start(replayed=opened.replayed)
                 try:
                     yield ledger
                 finally:
@@ -349,19 +344,7 @@ async def open_ledger(
                         await ledger.stop()
                     nursery.cancel_scope.cancel()
         finally:
-            index.close()
-            journal.close()
-
-
-def _recover(journal: Journal, index: IndexFile, names: Names) -> tuple[int, bool]:
-    try:
-        recovered = recover(journal, index)
-        names.load()
-    except apsw.Error as error:
-        raise DamagedError(f"the index does not fit the journal: {error}") from error
-    except OSError as error:
-        raise StorageError(f"the state folder cannot be used: {error}") from error
-    return recovered
+            opened.close()
 
 
 @contextlib.asynccontextmanager

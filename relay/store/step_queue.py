@@ -83,6 +83,11 @@ class StepQueue:
         self.position = position
         self.firm_position = position
 
+    def only_read(self, fault: RelayError) -> None:
+        """Take no changes in, from the start on."""
+        self._rebuilt = True
+        self._committer.fail(fault)
+
     def wake(self) -> None:
         """Let the queue look after the index even if no step waits."""
         self._work.ring()

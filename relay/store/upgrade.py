@@ -46,8 +46,8 @@ def upgrade(index: IndexFile, journal: Journal, position: int) -> None:
         index.commit(position, sequence)
         if not index.copy_back():
             raise StorageError("the index cannot be copied back before the upgrade")
-        index.empty_log()
         journal.release(sequence)
+        index.empty_log()
         if old == new:
             journal.set_format(new, sequence)
             return

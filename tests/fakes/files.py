@@ -94,6 +94,9 @@ class MemoryFiles:
             raise FileNotFoundError(path)
         return MemoryFile(self, str(path))
 
+    def open_to_read(self, path: Path) -> MemoryFile:
+        return self.open(path)
+
     def exists(self, path: Path) -> bool:
         inside = f"{path}/"
         return str(path) in self.contents or any(name.startswith(inside) for name in self.contents)

@@ -61,7 +61,7 @@ LOG_CALLS = [
 ]
 MAY_BE_LOGGED = {
     "boot", "code", "connections", "count", "delay_s", "errno", "error", "failures", "kind", "limit", "messages",
-    "peer_tag", "room_tag", "state_events", "where",
+    "peer_tag", "room_tag", "sequence", "state_events", "where",
 }  # fmt: skip
 
 

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from relay.base.errors import DamagedError
+from relay.store.faults import StaleIndexError
 from relay.store.frame import BLOCK_BYTES
-from relay.store.journal import Journal, StaleIndexError
+from relay.store.journal import Journal
 from relay.store.segments import NoFreeSegmentError
 from tests.fakes.files import MemoryFiles
 
@@ -93,7 +94,7 @@ def test_damage_before_a_readable_commit_is_named_with_its_place() -> None:
     for text in (b"first", b"second", b"third"):
         journal.commit(text)
     files.contents[SEGMENT][BLOCK_BYTES + 100] ^= 1
-    with pytest.raises(DamagedError, match="commit 2 is not readable, segment 0 at byte 8192"):
+    with pytest.raises(DamagedError, match=r"commit 2 of the journal .*: segment 0 from byte 4096 to byte 8192"):
         list(open_journal(files).replay(0))
 
 
