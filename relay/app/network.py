@@ -1,18 +1,24 @@
 """The box towards other servers: requests out, requests in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
 
 from relay.app.house import House
 from relay.app.version import VERSION
+from relay.base.clock import Clock
+from relay.base.config import Config
 from relay.base.errors import NotFoundError
 from relay.base.ids import RoomId, UserId
 from relay.base.limits import MIB
+from relay.core.matrix.events import Event
 from relay.delivery.incoming import Incoming
 from relay.delivery.introductions import Introductions
 from relay.delivery.media import Media, known_file_ids
 from relay.delivery.outbox.outboxes import Outboxes
+from relay.delivery.pruning import policy
+from relay.delivery.pruning.pruner import Pruner
 from relay.federation.matrix import door
 from relay.federation.matrix.client.client import FederationClient, Places
 from relay.federation.matrix.client.media import MatrixMedia
@@ -44,6 +50,7 @@ from relay.transport.routing import Router
 from relay.transport.tls import client_context
 
 MEDIA_FOLDER = "media"
+_INDEX_BYTES = 8192 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +70,14 @@ class Network:
     introductions: Introductions
     typing: Typing
     media: Media
+    pruner: Pruner
     federation: Router
 
     async def start(self, nursery: trio.Nursery) -> None:
         """Run what works in the background, in `nursery`; everything is ready on return."""
         follow = self.introductions.run
-        for worker in (self.http.run, self.outboxes.run, self.inboxes.run, self.typing.run, follow):
+        prune = self.pruner.run
+        for worker in (self.http.run, self.outboxes.run, self.inboxes.run, self.typing.run, follow, prune):
             await nursery.start(worker)
 
 
@@ -118,15 +127,20 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
         joining=Joining(ledger, peers=peers, keys=keys, writer=writer, server=server, key=key, clock=clock),
         leaving=Leaving(ledger, peers=peers, writer=writer, server=server, key=key, clock=clock),
         inviting=Inviting(ledger, peers=peers, keys=keys, writer=writer, server=server, key=key, clock=clock),
-        backfiller=Backfiller(ledger, peers=peers, keys=keys, server=server),
+        backfiller=Backfiller(ledger, peers=peers, keys=keys, server=server, is_expired=_expiry(config, clock)),
         catching_up=CatchingUp(ledger, peers=peers, receiver=receiver, server=server),
         inboxes=RoomInboxes(ledger, peers=peers, keys=keys, server=server, clock=clock),
         outboxes=outboxes,
         introductions=Introductions(ledger, server),
         typing=typing,
         media=media,
+        pruner=Pruner(ledger, config, clock, server, budget_bytes=_INDEX_BYTES),
         federation=federation,
     )
+
+
+def _expiry(config: Config, clock: Clock) -> Callable[[Index, RoomId, Event], bool]:
+    return lambda index, room, event: policy.is_expired(index, config.retention, room, event, clock.wall_ms())
 
 
 def _dialer(house: House) -> TcpDialer:

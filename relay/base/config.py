@@ -153,6 +153,37 @@ class DeliveryConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RetentionConfig:
+    """What is let go of the past. Nothing that somebody has not got yet goes, and no state.
+
+    The defaults keep everything until the space for it runs short; then the oldest messages of all rooms go first.
+    """
+
+    days: int = 0
+    """Messages older than this go, in rooms that say nothing else; 0: they stay."""
+    events_per_room: int = 0
+    """Beyond so many the oldest of a room go; 0: any number stays."""
+    rooms_decide: bool = True
+    """Whether a room's `m.room.retention` counts, within `least_days` and `most_days`."""
+    least_days: int = 7
+    """Younger messages stay whatever a room, a number or space asks for."""
+    most_days: int = 0
+    """The longest time that a room may ask for; 0: any."""
+    device_days: int = 30
+    """What a device has not synced is kept for it, until it was not seen for so long."""
+    orphan_days: int = 7
+    """Files of ours that nothing refers to go when they are older."""
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        for field in dataclasses.fields(self):
+            most = 1_000_000_000 if field.name == "events_per_room" else 36_500
+            _bound(f"retention.{field.name}", getattr(self, field.name), 0, most)
+        if self.most_days and self.most_days < self.least_days:
+            raise ConfigError("retention.most_days is less than retention.least_days")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class LogConfig:
     """What is written to standard error."""
 
@@ -175,6 +206,7 @@ class Config:
     store: StoreConfig = StoreConfig()
     rate: RateConfig = RateConfig()
     delivery: DeliveryConfig = DeliveryConfig()
+    retention: RetentionConfig = RetentionConfig()
     log: LogConfig = LogConfig()
 
     @classmethod

@@ -93,10 +93,11 @@ def record(change: Change, transaction: ClientTransaction, event_id: EventId | N
     event = None if event_id is None else base64.urlsafe_b64decode(event_id[1:] + "=")
     change.write(_RECORD, change.position, transaction.digest(), event, transaction.transaction_id, now_ms)
     if change.position % _EXPIRE_EVERY == 0:
-        _expire(change, now_ms - KEPT_MS)
+        expire(change, now_ms - KEPT_MS)
 
 
-def _expire(change: Change, before_ms: int) -> None:
+def expire(change: Change, before_ms: int) -> None:
+    """Forget some of the oldest transactions, those made before `before_ms`."""
     oldest = change.rows("SELECT position, at_ms FROM client_transaction ORDER BY position LIMIT ?", _EXPIRE_AT_MOST)
     last = next((number for number, (_, at_ms) in enumerate(oldest) if at_ms >= before_ms), len(oldest))
     if last:

@@ -2,5 +2,6 @@
 
 from relay.delivery import incoming, media, sending
 from relay.delivery.outbox import tables as outbox_tables
+from relay.delivery.pruning import marks
 
-TABLES = (outbox_tables.TABLES, incoming.TABLES, sending.TABLES, media.TABLES)
+TABLES = (outbox_tables.TABLES, incoming.TABLES, sending.TABLES, media.TABLES, marks.TABLES)

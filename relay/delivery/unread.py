@@ -15,7 +15,7 @@ from relay.core.matrix.power_levels import CREATE_KEY, POWER_LEVELS_KEY, PowerLe
 from relay.delivery.push_evaluation import PushRules, RoomFacts, Verdict
 from relay.household import push_rules
 from relay.rooms.matrix import receipts, timeline
-from relay.rooms.matrix.storage import graph, members, state
+from relay.rooms.matrix.storage import graph, history, members, state
 from relay.rooms.matrix.storage.stored_event import StoredEvent, first_place_after
 from relay.store.ledger import Index
 
@@ -120,7 +120,8 @@ def _start(index: Index, user: UserId, room: RoomId, read: Mapping[str, int]) ->
     stored = None if joined is None else graph.event(index, joined.event_id)
     if stored is not None and stored.order is not None:
         return stored.order
-    return first_place_after(index.position)
+    horizon = history.horizon(index, room)
+    return horizon - 1 if horizon > 0 else first_place_after(index.position)
 
 
 def _facts(index: Index, user: UserId, room: RoomId) -> RoomFacts:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from relay.base.errors import ForbiddenError
 from relay.base.ids import DeviceId, UserId
 from relay.base.limits import MAX_DEVICE_NAME_CHARACTERS, MAX_DEVICES_PER_USER
-from relay.household import device_keys, to_device, tokens
+from relay.household import acknowledged, device_keys, to_device, tokens
 from relay.household.faults import UnknownDeviceError
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation
@@ -107,6 +107,7 @@ def delete(change: Change, user: UserId, doomed: Iterable[DeviceId]) -> list[Dev
             published.append(device)
         tokens.drop_device(change, number, device)
         to_device.drop_device(change, number, device)
+        acknowledged.drop_device(change, number, device)
         change.write(_DELETE, number, device)
     return published
 

@@ -3,6 +3,7 @@
 from relay.household import (
     account_data,
     accounts,
+    acknowledged,
     cross_signing,
     device_keys,
     device_lists,
@@ -23,6 +24,7 @@ _KEEPERS = (
     accounts,
     tokens,
     devices,
+    acknowledged,
     device_keys,
     cross_signing,
     key_signatures,

@@ -16,6 +16,7 @@ from relay.delivery import sending
 from relay.delivery.media import Media, RemoteFile
 from relay.delivery.outbox import tables as outbox_tables
 from relay.delivery.outbox.outboxes import Outboxes
+from relay.delivery.pruning import marks
 from relay.household import accounts, devices
 from relay.household.sessions import Session, Sessions
 from relay.household.tables import TABLES as HOUSEHOLD
@@ -39,7 +40,7 @@ from tests.fakes.people_peers import MemoryPeoplePeers
 
 SERVER = ServerName("box.test")
 QUOTA_BYTES = 200 * MIB
-TABLES = (ROOMS, HOUSEHOLD, outbox_tables.TABLES, sending.TABLES, media_room.TABLES)
+TABLES = (ROOMS, HOUSEHOLD, outbox_tables.TABLES, sending.TABLES, media_room.TABLES, marks.TABLES)
 
 
 class Nobody:

@@ -20,9 +20,10 @@ from relay.delivery.sync.token import SyncToken
 from relay.delivery.sync.view import View
 from relay.delivery.unread import Unread
 from relay.household import account_data, consent, device_keys, to_device
+from relay.household.acknowledged import Acknowledged
 from relay.household.sessions import Session
 from relay.rooms.matrix import receipts, timeline
-from relay.rooms.matrix.storage import members
+from relay.rooms.matrix.storage import history, members
 from relay.rooms.matrix.storage.members import MembershipChange, MembershipRow
 from relay.rooms.matrix.typing import Typing
 from relay.store.ledger import Index, Ledger
@@ -82,6 +83,7 @@ class Sync:
         self._typing = typing
         self._clock = clock
         self._sections = RoomSections(unread)
+        self._acknowledged = Acknowledged(ledger, clock)
 
     async def answer(self, asked: Asked) -> dict[str, Any]:
         """Return the answer, at the latest after the time-out; with news, or without waiting, at once."""
@@ -90,6 +92,8 @@ class Sync:
         # Where flash has failed nothing can be forgotten any more, and everybody still reads.
         if since is not None and work.acknowledged and self._ledger.healthy:
             await self._ledger.run(to_device.drop_up_to, session.user, session.device, since.to_device)
+        if since is not None and since.position <= work.view.up_to:
+            await self._acknowledged.note(session.user, session.device, since.position)
         if asked.since is None or asked.full_state or asked.timeout_s <= 0 or _has_news(work):
             return _finish(work)
         with self._ledger.watch() as watch:
@@ -229,12 +233,14 @@ def _next_visits(
     since = view.since or 0
     was = {change.room: change.previous for change in reversed(own)}
     moved = members.rooms_changed_since(index, view.user, since)
+    # An app that was away for very long: what was before is not known any more, so all of the room is told.
+    forgotten = since < history.log_begins_after(index)
     visits = [
         _Visit(
             room,
             row,
-            fresh=room in was and was[room] != "join",
-            check=room in was,
+            fresh=forgotten or (room in was and was[room] != "join"),
+            check=forgotten or room in was,
         )
         for room, row in moved.items()
     ]

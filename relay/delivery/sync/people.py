@@ -8,7 +8,7 @@ from typing import Any
 
 from relay.base.ids import UserId
 from relay.household import device_lists, key_signatures
-from relay.rooms.matrix.storage import members
+from relay.rooms.matrix.storage import history, members
 from relay.rooms.matrix.storage.members import MembershipChange
 from relay.store.ledger import Index
 
@@ -27,6 +27,9 @@ def device_list_changes(
     """
     changed = device_lists.changed_since(index, after, up_to)
     candidates = set(changed)
+    if after < history.log_begins_after(index):
+        # What the log would say is gone: everybody may have come since.
+        candidates |= members.users_sharing_room(index, user)
     gone: set[UserId] = set()
     mine = {change.room for change in log if change.user == user}
     for room in mine:

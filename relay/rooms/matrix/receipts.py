@@ -8,7 +8,7 @@ from typing import Any
 
 from relay.base.ids import EventId, RoomId, UserId
 from relay.base.limits import MAX_RECEIPT_THREADS
-from relay.rooms.matrix.storage import graph, members
+from relay.rooms.matrix.storage import graph, history, members
 from relay.rooms.matrix.storage.stored_event import id_blob, id_text
 from relay.rooms.matrix.tables import NOTE_RECEIPT, PUT_RECEIPT
 from relay.store.ledger import Change, Index
@@ -88,7 +88,11 @@ def receipts_since(index: Index, room: RoomId, after_position: int, for_user: Us
 
 
 def own_orders(index: Index, room: RoomId, user: UserId) -> dict[str, int]:
-    """Return thread id ("" unthreaded, "main", or a root) -> order of the newest event the user has read there."""
+    """Return thread id ("" unthreaded, "main", or a root) -> order of the newest event the user has read there.
+
+    An event that is gone was read with everything else that is gone.
+    """
+    horizon = history.horizon(index, room)
     rows = index.rows(
         "SELECT thread, event FROM receipts WHERE room = ? AND user = ? ORDER BY kind, thread",
         index.find(room),
@@ -97,6 +101,9 @@ def own_orders(index: Index, room: RoomId, user: UserId) -> dict[str, int]:
     orders: dict[str, int] = {}
     for thread, event in rows:
         stored = graph.event(index, id_text(event))
-        if stored is not None and stored.order is not None:
-            orders[thread] = max(orders.get(thread, stored.order), stored.order)
+        order = None if stored is None else stored.order
+        if order is None and horizon > 0:
+            order = horizon - 1
+        if order is not None:
+            orders[thread] = max(orders.get(thread, order), order)
     return orders

@@ -97,6 +97,13 @@ _OWN_KEYS = """CREATE TABLE IF NOT EXISTS own_keys (
 # A join under way: events stored so far are invisible; one found at a start was cut short and is cleaned up.
 _JOINS = "CREATE TABLE IF NOT EXISTS joins (room INTEGER PRIMARY KEY, version TEXT NOT NULL)"
 
+# How far a room's past was let go: every message below `place` is gone, and no timeline begins before it. `events`: how
+# many went. Row `MEMBERSHIP_LOG` says the same of the membership log, `GROUPS_SWEPT` up to which state group the last
+# sweep looked.
+_HISTORY = """CREATE TABLE IF NOT EXISTS history (
+    room INTEGER PRIMARY KEY, place INTEGER NOT NULL, events INTEGER NOT NULL)"""
+MEMBERSHIP_LOG, GROUPS_SWEPT = 0, -1
+
 PUT_ROOM = Operation(100, "INSERT OR REPLACE INTO rooms VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?)")
 ADVANCE_TIPS = Operation(101, "UPDATE rooms SET tips = ?2, changed = ?3 WHERE number = ?1")
 ADVANCE_STATE = Operation(
@@ -143,6 +150,29 @@ DROP_ROOM_SERVERS = Operation(136, "DELETE FROM room_servers WHERE room = ?")
 RAISE_FLOOR = Operation(137, "UPDATE rooms SET floor = ?2 WHERE number = ?1")
 DROP_ROOM_INBOX = Operation(138, "DELETE FROM inbox WHERE room = ?")
 
+# What makes room. All of it is lazy: a deletion that a power cut undoes is made again. The newest row of what numbers
+# are taken from stays, so that no number ever means two things.
+DROP_EVENT = Operation(
+    160, "DELETE FROM events WHERE number = ?1 AND number < (SELECT max(number) FROM events)", lazy=True
+)
+TAKE_OUT_EVENT = Operation(161, "UPDATE events SET place = NULL WHERE number = ?", lazy=True)
+RETIRE_EVENT = Operation(162, "UPDATE events SET place = NULL, state = NULL, flags = ?2 WHERE number = ?1", lazy=True)
+NOTE_HISTORY = Operation(
+    163,
+    "INSERT INTO history VALUES (?1, ?2, ?3) ON CONFLICT (room) DO UPDATE SET place = max(place, ?2),"
+    " events = events + ?3",
+    lazy=True,
+)
+LIFT_FLOOR = Operation(164, "UPDATE rooms SET floor = max(floor, ?2) WHERE number = ?1", lazy=True)
+MARK_GAP = Operation(165, "UPDATE events SET flags = flags | 8 WHERE number = ?", lazy=True)
+DROP_DEPARTURE = Operation(166, "DELETE FROM departures WHERE event = ?", lazy=True)
+REMEMBER_REDACTION = Operation(167, "INSERT OR IGNORE INTO waiting_redactions VALUES (?, ?)", lazy=True)
+FORGET_REDACTION = Operation(168, "DELETE FROM waiting_redactions WHERE target = ? AND event = ?", lazy=True)
+DROP_GROUP = Operation(
+    169, "DELETE FROM state_groups WHERE number = ?1 AND number < (SELECT max(number) FROM state_groups)", lazy=True
+)
+CUT_MEMBERSHIP_LOG = Operation(170, "DELETE FROM membership_log WHERE number < ?", lazy=True)
+
 TABLES = Tables(
     name="rooms.matrix",
     ddl=(
@@ -166,6 +196,7 @@ TABLES = Tables(
         _SERVER_KEYS,
         _OWN_KEYS,
         _JOINS,
+        _HISTORY,
     ),
     operations=tuple(value for value in list(globals().values()) if isinstance(value, Operation)),
 )

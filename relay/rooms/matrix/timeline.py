@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from relay.base.errors import InvalidInputError
 from relay.base.ids import EventId, RoomId
-from relay.rooms.matrix.storage import graph, state, state_groups
+from relay.rooms.matrix.storage import graph, history, state, state_groups
 from relay.rooms.matrix.storage.stored_event import Flags, StoredEvent, first_place_after
 from relay.store.ledger import Index
 
@@ -99,7 +99,7 @@ def _newest(index: Index, room: RoomId, start: int, end: int, limit: int) -> Sli
     number = index.find(room)
     rows = index.rows(_BACKWARDS, number, start, end, limit + 1)
     events: list[StoredEvent] = []
-    limited = len(rows) > limit
+    limited = len(rows) > limit or start < history.horizon(index, room)
     for (event,) in rows[:limit]:
         events.append(_decorated(index, event))
         if Flags.GAP in events[-1].flags:

@@ -9,6 +9,7 @@ from relay.base.limits import MAX_FILTERS_PER_USER, TO_DEVICE_SEEN_CHANGES
 from relay.household import (
     account_data,
     accounts,
+    acknowledged,
     cross_signing,
     device_keys,
     device_lists,
@@ -74,6 +75,7 @@ async def _hear_of_others(ledger: Ledger) -> None:
     await ledger.run(device_lists.note_changed, ALICE)
     await ledger.run(to_device.enqueue, ALICE, TABLET, CAROL, "m.test", {"n": 1}, "m1")
     await ledger.run(to_device.drop_up_to, ALICE, TABLET, ledger.position)
+    await ledger.run(acknowledged.note, ALICE, TABLET, ledger.position)
     await ledger.run(to_device.enqueue, ALICE, TABLET, CAROL, "m.test", {"n": 2})
 
     def overflow(change: Change) -> None:

@@ -15,7 +15,7 @@ from relay.base.ids import EventId
 from relay.core.matrix.authorization import auth_types, authorize, check_auth_events
 from relay.core.matrix.events import CREATE, Event
 from relay.core.matrix.power_levels import CREATE_KEY
-from relay.rooms.matrix.storage import graph, state, state_groups
+from relay.rooms.matrix.storage import graph, history, state, state_groups
 from relay.rooms.matrix.storage.commit import Decision, NamedState
 from relay.rooms.matrix.storage.graph import RoomRow
 from relay.rooms.matrix.storage.stored_event import Flags
@@ -100,8 +100,7 @@ def decide(
     before = _Before(None, manner.given) if manner.given is not None else _state_before(prevs, merges)
     if isinstance(before, Unmerged):
         return before
-    # What is missing below the floor is missing already; the event adds no gap of its own.
-    base = Flags.GAP if missing and (event.depth > room.floor or manner.place is not None) else Flags.NONE
+    base = Flags.GAP if missing and _opens_gap(index, room, event, manner) else Flags.NONE
     cited_events = [stored.event for stored in cited.values() if stored is not None]
     refused = _refusal(index, room, event, before, cited=cited_events, past=manner.place is not None)
     if refused or manner.place is not None:
@@ -120,6 +119,13 @@ def decide(
         resolved=resolved,
         depart=manner.depart,
     )
+
+
+def _opens_gap(index: Index, room: RoomRow, event: Event, manner: Manner) -> bool:
+    # What is missing below the floor of a join is missing already; the event adds no gap of its own. Where the past
+    # was let go it may point to what never was here.
+    above = event.depth > room.floor or manner.place is not None
+    return above or history.horizon_of(index, room.number) > 0
 
 
 def _refusal(index: Index, room: RoomRow, event: Event, before: _Before, *, cited: list[Event], past: bool) -> Flags:

@@ -3,6 +3,7 @@
 Source: Matrix S2S v1.19, "Backfilling and retrieving missing events".
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import trio
@@ -31,12 +32,21 @@ _MOST_SERVERS = 3
 class Backfiller:
     """Fills the gap below an event, a page at a time."""
 
-    def __init__(self, ledger: Ledger, *, peers: RoomPeers, keys: ServerKeys, server: ServerName) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        peers: RoomPeers,
+        keys: ServerKeys,
+        server: ServerName,
+        is_expired: Callable[[Index, RoomId, Event], bool] = lambda _index, _room, _event: False,
+    ) -> None:
         self._ledger = ledger
         self._peers = peers
         self._fetcher = Fetcher(ledger, peers, keys)
         self._acceptor = Acceptor(ledger, server)
         self._server = server
+        self._is_expired = is_expired
         self._locks: dict[RoomId, trio.Lock] = {}
 
     async def fill(self, room: RoomId, gap: EventId, limit: int) -> int:
@@ -64,7 +74,8 @@ class Backfiller:
     async def _fill_from(self, server: ServerName, room: RoomRow, gap: StoredEvent, limit: int) -> int:
         raws = await self._peers.backfill(server, room.room_id, list(gap.event.prev_events), limit)
         good = await self._fetcher.good(raws[:limit], room.room_id, room.version)
-        new, lowest = await self._ledger.read(_placeable, room.number, gap, good)
+        young = await self._ledger.read(self._young, room.room_id, good)
+        new, lowest = await self._ledger.read(_placeable, room.number, gap, young)
         ordered = by_ancestry(new)
         assert gap.order is not None
         # Where the places between two stretches of timeline are few, the newest history is what is kept.
@@ -75,8 +86,12 @@ class Backfiller:
             if places:
                 # This one needs a merge, or something fetched.
                 await self._put(server, room, *places.pop(0))
-        await self._ledger.run(_close_gap, gap)
+        # Where everything older would be let go at once, there is nothing to come back for.
+        await self._ledger.run(_close_gap, gap, for_good=len(young) < len(good) and not ordered)
         return len(ordered)
+
+    def _young(self, index: Index, room: RoomId, good: dict[EventId, Event]) -> dict[EventId, Event]:
+        return {event_id: event for event_id, event in good.items() if not self._is_expired(index, room, event)}
 
     async def _put(self, server: ServerName, room: RoomRow, event: Event, manner: Manner) -> None:
         found = await self._acceptor.accept(room.room_id, event, manner)
@@ -120,8 +135,10 @@ def _placeable(
     return new, -(1 << 61) if lowest is None else int(lowest)
 
 
-def _close_gap(change: Change, gap: StoredEvent) -> None:
-    """Take the mark off the event if all that it points to is here now."""
+def _close_gap(change: Change, gap: StoredEvent, *, for_good: bool) -> None:
+    """Take the mark off the event if all that it points to is here now, or never will be."""
+    if graph.known(change, gap.event_id) is None:
+        return
     stored = graph.by_number(change, gap.number)
-    if all(state.group_after(change, prev) is not None for prev in stored.event.prev_events):
+    if for_good or all(state.group_after(change, prev) is not None for prev in stored.event.prev_events):
         change.write(FLAG_EVENT, stored.number, int(stored.flags & ~Flags.GAP))

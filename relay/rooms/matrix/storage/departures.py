@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from relay.base.ids import ServerName
 from relay.core.matrix.events import Event
 from relay.rooms.matrix.storage import graph
-from relay.store.ledger import Index
+from relay.rooms.matrix.tables import DROP_DEPARTURE
+from relay.store.ledger import Change, Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +55,28 @@ def recipients(index: Index, after: int, limit: int) -> list[tuple[Departure, fr
 def newest(index: Index) -> int:
     """Return the cursor behind everything that has to leave."""
     return int(index.value("SELECT max(event) FROM departures") or 0)
+
+
+def is_departure(index: Index, number: int) -> bool:
+    """Return whether the event in row `number` had to leave the house."""
+    return index.row("SELECT 1 FROM departures WHERE event = ?", number) is not None
+
+
+def owed_to(index: Index, number: int) -> set[int]:
+    """Return the servers, by number, that must get the event in row `number`, this box and the sender's included."""
+    row = index.row("SELECT room, extra FROM departures WHERE event = ?", number)
+    if row is None:
+        return set()
+    joined = index.rows("SELECT server FROM room_servers WHERE room = ? AND since < ?", row[0], number)
+    return {server for (server,) in joined} | ({row[1]} if row[1] is not None else set())
+
+
+def oldest(index: Index, after: int, limit: int) -> list[int]:
+    """Return the rows of the next departures after `after`."""
+    rows = index.rows("SELECT event FROM departures WHERE event > ? ORDER BY event LIMIT ?", after, limit)
+    return [event for (event,) in rows]
+
+
+def forget(change: Change, number: int) -> None:
+    """Note that every server has the event in row `number`."""
+    change.write(DROP_DEPARTURE, number)

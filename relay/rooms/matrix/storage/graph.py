@@ -137,6 +137,11 @@ def by_number(index: Index, number: int, version: str | None = None) -> StoredEv
     return _stored(index, found, version)
 
 
+def sender_of(index: Index, number: int) -> str:
+    """Return who sent the event in row `number`."""
+    return by_number(index, number).event.sender
+
+
 def events_by_number(index: Index, numbers: Iterable[int], version: str | None = None) -> list[Event]:
     """Return the events in these rows, in this order."""
     return [by_number(index, number, version).event for number in numbers]

@@ -275,3 +275,13 @@ def forget(change: Change, user: UserId, room: RoomId) -> bool:
         change.write(FORGET_ROOM, user_number, room_number)
     change.write(DROP_INVITE, user_number, room_number)
     return True
+
+
+def stake(index: Index, room: RoomId, user: UserId) -> tuple[str, int] | None:
+    """Return (membership, position of its change) of a user in a room, None if it never was there or forgot it."""
+    row = index.row(
+        "SELECT membership, position FROM memberships WHERE user = ? AND room = ? AND forgotten = 0",
+        index.find(user),
+        index.find(room),
+    )
+    return None if row is None else (WORDS[row[0]], row[1])
