@@ -11,6 +11,7 @@ from typing import Any, Self, get_type_hints
 
 from relay.base.errors import ConfigError
 from relay.base.ids import ServerName
+from relay.base.off_box import parse_place
 from relay.base.typed_toml import UnknownSettingError, parse_table, read_toml, refuse_unknown
 
 FILE_NAME = "relay.toml"
@@ -184,6 +185,30 @@ class RetentionConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class StandbyConfig:
+    """Where the journal's commits follow to, so that a second box can take over."""
+
+    target: str = ""
+    """`nats://host:port/stream`, `tls://host:port/stream`, `s3://bucket/prefix`; empty: nowhere."""
+    endpoint: str = ""
+    """`https://host:port` of an S3-compatible store; empty: Amazon's."""
+    region: str = ""
+    """Of the bucket; empty: us-east-1, which most compatible stores take."""
+    credentials_file: str = ""
+    """Relative to the state folder; the target's secrets stand there and nowhere else."""
+    ca: str = ""
+    """A private CA for the target, trusted beside the system's."""
+    base_after_mib: int = 64
+    """So many MiB of commits at the target are followed by a new copy of everything, and removed."""
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        if self.target:
+            parse_place(self.target, endpoint=self.endpoint, region=self.region)
+        _bound("standby.base_after_mib", self.base_after_mib, 1, 4096)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class LogConfig:
     """What is written to standard error."""
 
@@ -207,6 +232,7 @@ class Config:
     rate: RateConfig = RateConfig()
     delivery: DeliveryConfig = DeliveryConfig()
     retention: RetentionConfig = RetentionConfig()
+    standby: StandbyConfig = StandbyConfig()
     log: LogConfig = LogConfig()
 
     @classmethod

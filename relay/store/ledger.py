@@ -18,6 +18,7 @@ from relay.base.config import StoreConfig
 from relay.base.errors import RelayError, StorageError
 from relay.base.limits import MIB
 from relay.base.log import get_logger
+from relay.base.lone_errors import unwrapped
 from relay.store.checkpoint import Checkpointer
 from relay.store.chunks import Chunk, Picture, Reached, Schema
 from relay.store.committer import Committer
@@ -334,7 +335,7 @@ async def open_ledger(
         )
         opened = await workers.run(open_state, state)
         try:
-            async with _unwrapped(), trio.open_nursery() as nursery:
+            async with unwrapped(), trio.open_nursery() as nursery:
                 ledger = Ledger(opened, workers, config, nursery=nursery)
                 ledger.start(replayed=opened.replayed)
                 try:
@@ -345,14 +346,3 @@ async def open_ledger(
                     nursery.cancel_scope.cancel()
         finally:
             opened.close()
-
-
-@contextlib.asynccontextmanager
-async def _unwrapped() -> AsyncIterator[None]:
-    # Whoever uses the ledger did not open a nursery: a lone error comes out as it was raised.
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) == 1 and not isinstance(group.exceptions[0], BaseExceptionGroup):
-            raise group.exceptions[0] from group.exceptions[0].__cause__
-        raise

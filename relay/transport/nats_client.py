@@ -17,6 +17,7 @@ import trio
 
 from relay.base.errors import PeerRefusedError, RelayError, UnreachableError
 from relay.base.limits import NATS_HANDSHAKE_TIMEOUT_S
+from relay.base.lone_errors import unwrapped
 from relay.transport.destination import Destination
 from relay.transport.dialing import Dial, TlsFailedError
 from relay.transport.wire import nats
@@ -228,7 +229,7 @@ async def open_nats(
     with _within(NATS_HANDSHAKE_TIMEOUT_S):
         stream, client = await _connect(dial, host, port, login, tls)
     try:
-        async with _unwrapped(), trio.open_nursery() as nursery:
+        async with unwrapped(), trio.open_nursery() as nursery:
             nursery.start_soon(client.run)
             try:
                 yield client
@@ -294,14 +295,3 @@ def _within(timeout_s: float) -> Iterator[None]:
         yield
     if scope.cancelled_caught:
         raise UnreachableError(f"no answer from the NATS server within {timeout_s:.0f} s")
-
-
-@contextlib.asynccontextmanager
-async def _unwrapped() -> AsyncIterator[None]:
-    # Whoever uses the connection did not open a nursery: a lone error comes out as it was raised.
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) == 1:
-            raise group.exceptions[0] from group.exceptions[0].__cause__
-        raise

@@ -18,6 +18,8 @@ PEERS = Path(__file__).resolve().parents[2] / ".peers"
 DRIVERS = Path(__file__).parent / "drivers"
 SYNAPSE = "matrix-synapse==1.163.*"
 NIO = "matrix-nio[e2e]==0.26.0"
+NATS_SERVER = "github.com/nats-io/nats-server/v2@v2.14.9"
+VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 _INSTALL_TIMEOUT_S = 600
 
 
@@ -77,6 +79,31 @@ def _lacking_packages() -> list[str]:
         _run(["apt-get", "-qq", "update"])
     outcome = subprocess.run(plan, capture_output=True, check=True, text=True, timeout=_INSTALL_TIMEOUT_S)
     return [line.split()[1] for line in outcome.stdout.splitlines() if line.startswith("Inst ")]
+
+
+def nats_server() -> Path:
+    """Return the NATS server's program; as `synapse_python` otherwise."""
+    return _go_program("nats-server", NATS_SERVER)
+
+
+def versitygw() -> Path:
+    """Return the program of an S3-compatible server over a folder; as `synapse_python` otherwise."""
+    return _go_program("versitygw", VERSITYGW)
+
+
+def _go_program(name: str, module: str) -> Path:
+    def build(folder: Path) -> None:
+        folder.mkdir()
+        command = ["go", "install", "-trimpath", module]
+        subprocess.run(
+            command,
+            check=True,
+            capture_output=True,
+            timeout=_INSTALL_TIMEOUT_S,
+            env={**os.environ, "GOBIN": str(folder), "GOFLAGS": "-buildvcs=false"},
+        )
+
+    return _environment(name, module, build) / name
 
 
 def _python_environment(name: str, requirements: list[str]) -> Path:

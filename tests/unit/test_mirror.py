@@ -32,6 +32,8 @@ TESTED_ELSEWHERE = {
     "relay/delivery/sync/state.py": "tests/unit/delivery/sync/test_long_poll.py",
     "relay/delivery/sync/timeline.py": "tests/unit/delivery/sync/test_long_poll.py",
     "relay/delivery/sync/view.py": "tests/unit/delivery/sync/test_long_poll.py",
+    "relay/delivery/standby/jetstream.py": "tests/interop/test_standby.py",
+    "relay/delivery/standby/opening.py": "tests/interop/test_standby.py",
     "relay/federation/matrix/asking.py": "tests/unit/federation/matrix/test_door.py",
     "relay/federation/matrix/client/people.py": "tests/unit/federation/matrix/client/test_rooms.py",
     "relay/federation/matrix/handshakes.py": "tests/flow/test_federation.py",

@@ -1,0 +1,88 @@
+"""A second box, with a real NATS server and a real S3-compatible store."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from relay.base.config import StandbyConfig
+from relay.base.errors import PeerRefusedError, UnreachableError
+from relay.delivery.standby.opening import open_target
+from relay.delivery.standby.target import AnotherWriterError
+from tests.fakes.standby_contract import check_target
+from tests.interop.standby_peers import Engine, Nats, Store
+
+pytestmark = pytest.mark.interop
+
+
+@pytest.fixture(params=[Nats, Store], ids=["nats", "s3"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    with request.param(tmp_path / "engine") as engine:
+        yield engine
+
+
+def settings(engine: Engine, **others: str) -> StandbyConfig:
+    given = {name.removeprefix("standby."): value for name, value in engine.settings.items()}
+    given |= {"target": engine.target, "credentials_file": str(engine.credentials)}
+    return StandbyConfig(**(given | others))  # type: ignore[arg-type]
+
+
+def test_a_real_engine_does_what_a_target_does(engine: Engine) -> None:
+    async def check() -> None:
+        async with open_target(settings(engine), Path("/")) as target:
+            await check_target(target)
+
+    trio.run(check)
+
+
+def test_wrong_credentials_and_silence_are_told_apart(engine: Engine, tmp_path: Path) -> None:
+    async def look() -> None:
+        async with open_target(settings(engine, credentials_file=str(wrong)), Path("/")) as target:
+            await target.names("")
+
+    wrong = tmp_path / "wrong"
+    wrong.write_text(engine.credentials.read_text()[:-1] + "x")
+    wrong.chmod(0o600)
+    with pytest.raises(PeerRefusedError) as caught:
+        trio.run(look)
+    assert "a password" not in str(caught.value)
+    assert "a secret" not in str(caught.value)
+    wrong.write_text(engine.credentials.read_text())
+    trio.run(look)
+    engine.stop()
+    with pytest.raises(UnreachableError):
+        trio.run(look)
+
+
+def test_a_second_writer_is_noticed_by_the_stream(tmp_path: Path) -> None:
+    async def write_from_two_places() -> None:
+        async with open_target(config, Path("/")) as one, open_target(config, Path("/")) as other:
+            await one.append("b0/frames/01", "0001", b"one")
+            await other.append("b0/frames/01", "0002", b"two")
+            with pytest.raises(AnotherWriterError):
+                await one.append("b0/frames/01", "0002", b"another two")
+
+    with Nats(tmp_path / "engine") as engine:
+        config = settings(engine)
+        trio.run(write_from_two_places)
+
+
+def test_a_stream_that_loses_messages_is_no_place_for_a_standby(tmp_path: Path) -> None:
+    from relay.delivery.standby import jetstream
+    from relay.transport.dialing import TcpDialer
+    from relay.transport.nats_client import Login, open_nats
+    from relay.transport.tls import client_context
+
+    async def look() -> None:
+        dial = TcpDialer(client_context(), allow_private=True, timeout_s=5)
+        login = Login(user="anna", password="a password in a file")
+        async with open_nats(dial, "127.0.0.1", server.port, login, tls=None) as client:
+            target = jetstream.JetStreamTarget(client, "boxes")
+            made = {**target._wanted(), "max_age": 3_600_000_000_000}
+            await target._api("STREAM.CREATE.boxes", made)
+            with pytest.raises(PeerRefusedError, match="drops messages"):
+                await target.open()
+
+    with Nats(tmp_path / "engine") as server:
+        trio.run(look)
