@@ -47,6 +47,17 @@ def render(found: dict[str, Any]) -> list[str]:
     return [*lines, f"note: {found['board']['notes']}"] if found["board"]["notes"] else lines
 
 
+def limits(found: dict[str, Any]) -> list[str]:
+    """Return the lines of a unit drop-in: how much memory this board leaves to the relay."""
+    memory = found["memory"]
+    return [
+        f"# Written by relay board --systemd for {found['profile']}.",
+        "[Service]",
+        f"MemoryHigh={memory['relay_high_mib']}M",
+        f"MemoryMax={memory['relay_max_mib']}M",
+    ]
+
+
 def probe(root: Path = _ROOT) -> str:
     """Return a candidate profile of this board as TOML, with what the kernel tells and nothing else."""
     identity = identify(root)

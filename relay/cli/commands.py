@@ -234,8 +234,9 @@ def _wait_until_running(state: Path, wait_s: float) -> dict[str, Any]:
 @relay.command()
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="where a profile.toml of your own lies")
 @click.option("--probe", is_flag=True, help="print a candidate profile of a board that nobody described yet")
+@click.option("--systemd", is_flag=True, help="print a unit drop-in with the memory this board leaves to the relay")
 @json_option
-def board(state: Path | None, *, probe: bool, as_json: bool) -> None:
+def board(state: Path | None, *, probe: bool, systemd: bool, as_json: bool) -> None:
     """Show which board this is and what is known of it."""
     from relay.cli import board as boards
 
@@ -243,7 +244,7 @@ def board(state: Path | None, *, probe: bool, as_json: bool) -> None:
         click.echo(boards.probe())
         return
     found = boards.describe(state)
-    _answer(found, "\n".join(boards.render(found)), as_json=as_json)
+    _answer(found, "\n".join(boards.limits(found) if systemd else boards.render(found)), as_json=as_json)
 
 
 @relay.command(hidden=True)

@@ -72,6 +72,24 @@ def recorder() -> tuple[Path, str]:
     return folder / "usr" / "bin" / "qemu-storage-daemon", ":".join(sorted(libraries))
 
 
+def debian_root(suite: str) -> Path:
+    """Return a folder with a small Debian of `suite` that has Python and systemd; as `synapse_python` otherwise.
+
+    It is never changed: whoever needs one to write to lays a folder of his own over it.
+    """
+
+    def build(folder: Path) -> None:
+        if os.geteuid():
+            raise OSError("only root can make a Debian root")
+        if shutil.which("debootstrap") is None:
+            _run(["apt-get", "-qq", "update"])
+            _run(["apt-get", "-qq", "install", "--yes", "--no-install-recommends", "debootstrap"])
+        wanted = "python3,systemd,udev,ca-certificates"
+        _run(["debootstrap", "--variant=minbase", f"--include={wanted}", suite, str(folder)])
+
+    return _environment(f"debian-{suite}", "python3 systemd udev ca-certificates", build)
+
+
 def _lacking_packages() -> list[str]:
     plan = ["apt-get", "-s", "install", "--no-install-recommends", "qemu-system-common", "qemu-utils"]
     if subprocess.run(plan, capture_output=True, check=False, timeout=_INSTALL_TIMEOUT_S).returncode:

@@ -1,0 +1,94 @@
+#!/bin/sh
+# Two slots, a and b, each a whole release; `current` names the one that runs. A release on trial goes back by itself
+# unless it is found healthy ten minutes after it began.
+#
+#   slots.sh install   copy the package into the slot that does not run, switch to it, put it on trial
+#   slots.sh judge     end a trial: keep what is healthy, go back from what is not
+#   slots.sh back      go back to the other slot now
+#   slots.sh show      say what runs and what would be gone back to
+set -eu
+
+home=${DOORSTEP_HOME:-/usr/lib/doorstep}
+state=${DOORSTEP_STATE:-/var/lib/doorstep}
+health_wait_s=${DOORSTEP_HEALTH_WAIT_S:-60}
+
+running() { basename "$(readlink "$home/current" 2>/dev/null || echo none)"; }
+other() { [ "$(running)" = a ] && echo b || echo a; }
+version_of() { cat "$home/$1/version" 2>/dev/null || echo nothing; }
+
+# The link is replaced in one step: at any moment there is a whole release behind it, also after a power cut.
+switch_to() {
+    ln -sfn "$1" "$home/current.new"
+    mv -T "$home/current.new" "$home/current"
+    sync "$home"
+}
+
+restart() {
+    systemctl daemon-reload
+    systemctl try-restart relay.service
+}
+
+install_package() {
+    # During a trial the release on trial makes room, never the good one.
+    if [ -e "$home/trial" ]; then
+        switch_to "$(cat "$home/trial")"
+    fi
+    before=$(running)
+    slot=$(other)
+    rm -rf "$home/$slot.new" "$home/$slot"
+    # Hard links: a second release costs only what differs. dpkg replaces files, it does not write into them.
+    cp -al "$home/package" "$home/$slot.new"
+    "$(cat "$home/$slot.new/python")" -m compileall -q "$home/$slot.new" || :
+    sync "$home/$slot.new"
+    mv -T "$home/$slot.new" "$home/$slot"
+    # What a trial goes back to is written down before it begins: a power cut between the two ends in a judged trial.
+    [ "$before" = none ] || echo "$before" >"$home/trial"
+    switch_to "$slot"
+}
+
+healthy() {
+    # A box that nobody has set up is healthy when its program runs at all.
+    [ -e "$state/relay.toml" ] || {
+        "$home/current/bin/relay" board >/dev/null
+        return
+    }
+    systemctl is-active --quiet relay.service &&
+        "$home/current/bin/relay" status --state "$state" --wait "$health_wait_s" >/dev/null
+}
+
+judge() {
+    [ -e "$home/trial" ] || exit 0
+    if healthy; then
+        rm -f "$home/trial"
+        echo "release $(version_of "$(running)") is healthy and stays"
+    else
+        back
+    fi
+}
+
+back() {
+    slot=$(cat "$home/trial" 2>/dev/null || other)
+    [ -x "$home/$slot/bin/relay" ] || {
+        echo "there is no other release to go back to" >&2
+        exit 1
+    }
+    echo "going back from $(version_of "$(running)") to $(version_of "$slot")"
+    switch_to "$slot"
+    rm -f "$home/trial"
+    restart
+}
+
+case "${1:-}" in
+install) install_package ;;
+judge) judge ;;
+back) back ;;
+show)
+    echo "runs: $(running) $(version_of "$(running)")"
+    echo "other: $(other) $(version_of "$(other)")"
+    [ ! -e "$home/trial" ] || echo "on trial"
+    ;;
+*)
+    echo "usage: slots.sh install|judge|back|show" >&2
+    exit 2
+    ;;
+esac

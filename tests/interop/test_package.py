@@ -1,0 +1,129 @@
+"""The Debian package in a clean Debian root: installed, upgraded, judged, rolled back, removed."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.interop.peer_environments import debian_root
+
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can install packages, also into a root of its own"),
+]
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITE = "bookworm"
+# A service manager that is asked and obeys: the root has none running.
+SYSTEMCTL = """#!/bin/sh
+echo "$@" >>/asked
+case $1 in
+is-active) [ -e /active ] ;;
+enable|disable) exec /usr/bin/systemctl.real "$@" ;;
+esac
+"""
+
+
+def build(folder: Path, version: str) -> Path:
+    command = [sys.executable, str(ROOT / "hw/package/build.py"), "--suite", SUITE, "--arch", "amd64"]
+    done = subprocess.run(
+        [*command, "--out", str(folder), "--version", version], check=True, capture_output=True, text=True, timeout=300
+    )
+    return Path(done.stdout.strip())
+
+
+class Machine:
+    """A Debian root of its own, laid over the kept one; nothing stays mounted between two commands."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lower, self._upper, self._folder = debian_root(SUITE), folder / "upper", folder
+        for name in ("upper", "work", "root"):
+            (folder / name).mkdir()
+        systemctl = self.path("/usr/local/bin/systemctl")
+        systemctl.parent.mkdir(parents=True)
+        systemctl.write_text(SYSTEMCTL)
+        systemctl.chmod(0o755)
+        self.run("ln -s /bin/systemctl /usr/bin/systemctl.real")
+
+    def path(self, name: str) -> Path:
+        """Return where what the machine wrote to `name` lies."""
+        return self._upper / name.lstrip("/")
+
+    def run(self, script: str, *, within_s: float = 120) -> str:
+        """Run a shell script as root of the machine; return what it printed."""
+        layers = f"lowerdir={self._lower},upperdir={self._upper},workdir={self._folder}/work"
+        mounted = (
+            f"mount -t overlay overlay -o {layers} {self._folder}/root && "
+            f"mount -t proc proc {self._folder}/root/proc && mount --bind /dev {self._folder}/root/dev && "
+            f'exec chroot {self._folder}/root /bin/sh -euc "$1"'
+        )
+        command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", mounted, "sh", script]
+        done = subprocess.run(
+            command,
+            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+            capture_output=True,
+            text=True,
+            timeout=within_s,
+            check=False,
+        )
+        assert done.returncode == 0, f"{script}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def install(self, package: Path) -> str:
+        self.path("/package.deb").write_bytes(package.read_bytes())
+        return self.run("dpkg --force-unsafe-io --install /package.deb")
+
+
+@pytest.fixture(scope="module")
+def first_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("first"), "0.1.0")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_the_package_installs_upgrades_goes_back_and_goes_away_and_leaves_what_the_family_keeps(
+    machine: Machine, first_release: Path, tmp_path: Path
+) -> None:
+    machine.install(first_release)
+    assert machine.run("relay board").startswith("profile: generic-x86-64")
+    assert "relay.path" in machine.run("ls /etc/systemd/system/multi-user.target.wants")
+    assert machine.run("stat -c %U:%a /var/lib/doorstep") == "doorstep:700\n"
+    assert "MemoryMax=384M" in machine.run("cat /etc/systemd/system/relay.service.d/50-board.conf")
+    # As the unit runs it: no privilege, nothing outside its folder that it may write to, no network to install from.
+    machine.run(
+        "echo correct-horse >/password; chmod 644 /password\n"
+        "setpriv --reuid doorstep --regid doorstep --clear-groups --no-new-privs relay provision"
+        " --state /var/lib/doorstep --name box.example --owner anna --password-file /password"
+    )
+    users = "setpriv --reuid doorstep --regid doorstep --clear-groups relay user list --state /var/lib/doorstep"
+    assert "@anna:box.example" in machine.run(users)
+
+    machine.path("/asked").unlink()
+    machine.install(build(tmp_path, "0.1.1"))
+    assert machine.run("/usr/lib/doorstep/slots.sh show") == "runs: b 0.1.1~deb12\nother: a 0.1.0~deb12\non trial\n"
+    assert "@anna:box.example" in machine.run(users)
+
+    # The new release does not come up: the gate goes back by itself.
+    assert machine.run("/usr/lib/doorstep/slots.sh judge") == "going back from 0.1.1~deb12 to 0.1.0~deb12\n"
+    assert "try-restart relay.service" in machine.path("/asked").read_text()
+    assert "@anna:box.example" in machine.run(users)
+
+    machine.run("dpkg --remove doorstep")
+    left = machine.run("ls -d /usr/lib/doorstep /usr/bin/relay /var/lib/doorstep/relay.toml 2>/dev/null || :")
+    assert left == "/var/lib/doorstep/relay.toml\n"
+    assert machine.run("find /etc/systemd/system -name 'relay*'") == ""
+    machine.install(first_release)
+    assert "@anna:box.example" in machine.run(users)
+    machine.run("dpkg --purge doorstep")
+    assert machine.run("ls /var/lib/doorstep/relay.toml") == "/var/lib/doorstep/relay.toml\n"
+
+
+def test_the_same_commit_gives_the_same_bytes(first_release: Path, tmp_path: Path) -> None:
+    again = build(tmp_path, "0.1.0")
+    assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(first_release.read_bytes()).digest()

@@ -1,0 +1,65 @@
+"""The units under systemd's own eyes: what they expose, and that it understands every line."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.interop
+
+UNITS = Path(__file__).resolve().parents[2] / "systemd"
+EXPOSURE = {"relay.service": 1.2, "relay-console@.service": 1.6, "relay-backup.service": 2.5}
+
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not on this machine")
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", sorted(EXPOSURE))
+def test_a_service_exposes_no_more_than_it_needs(unit: str) -> None:
+    told = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(UNITS / unit)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "Unknown" not in told.stderr, told.stderr
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", told.stdout)
+    assert found is not None
+    assert float(found[1]) <= EXPOSURE[unit], told.stdout
+
+
+@needs_systemd
+def test_systemd_understands_every_unit(tmp_path: Path) -> None:
+    for path in UNITS.iterdir():
+        if path.suffix in (".service", ".socket", ".path", ".timer"):
+            # The programs are not on this machine; whether they are in the package is another test.
+            text = re.sub(r"^Exec(\w+)=\S+", r"Exec\1=/bin/true", path.read_text(), flags=re.MULTILINE)
+            name = path.name.replace("@.", "@ttyGS0.")
+            (tmp_path / name).write_text(text)
+    told = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *map(str, sorted(tmp_path.iterdir()))],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    complaints = [line for line in told.stderr.splitlines() if "relay" in line]
+    assert not complaints, told.stderr
+
+
+def test_the_console_does_not_need_the_relay_nor_the_network() -> None:
+    text = (UNITS / "relay-console@.service").read_text()
+    assert "DefaultDependencies=no" in text
+    assert not re.search(r"^(Requires|BindsTo|Wants|After)=.*(relay\.service|network-online)", text, re.MULTILINE)
+    assert re.search(r"^Before=.*network-pre\.target", text, re.MULTILINE)
+
+
+def test_the_relay_has_no_capability_and_takes_its_ports_from_outside() -> None:
+    text = (UNITS / "relay.service").read_text()
+    assert "\nCapabilityBoundingSet=\n" in text
+    assert "\nAmbientCapabilities=\n" in text
+    for name in ("client", "federation"):
+        assert f"FileDescriptorName={name}\n" in (UNITS / f"relay-{name}.socket").read_text()
