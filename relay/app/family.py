@@ -24,6 +24,7 @@ def family_door(house: House, network: Network) -> Door:
             typing=network.typing,
             outboxes=network.outboxes,
             media=network.media,
+            admission=network.admission,
             public_url=house.config.client.public_url,
         )
     )

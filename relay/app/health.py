@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from relay.admin.operations import Finding
+from relay.app import holdings
 from relay.app.house import House
-from relay.delivery.outbox.queue import all_standings
+from relay.delivery.bounds.admission import Admission
 from relay.household import accounts
 from relay.store.keyring import protection
 from relay.store.ledger import Index
@@ -19,39 +20,36 @@ _WORST_FIRST = ("fault", "warning", "note")
 class HouseReport:
     """`relay.admin.operations.Report`: what runs, what waits, what is wrong."""
 
-    def __init__(self, house: House, listening: dict[str, str]) -> None:
+    def __init__(self, house: House, listening: dict[str, str], admission: Admission | None = None) -> None:
         self._house = house
+        self._admission = admission
         self._listening = listening
         self._begun_s = time.monotonic()
 
     async def status(self) -> dict[str, Any]:
         """Return the state of the house as JSON values."""
         house = self._house
-        users, waiting = await house.ledger.read(_count)
+        users = await house.ledger.read(_count)
         return {
             "server": house.server,
             "listening": self._listening,
             "protection": protection(house.folder, house.config.store),
             "users": users,
             "ledger": asdict(house.ledger.status()),
-            "outboxes": waiting,
             "uptime_s": round(time.monotonic() - self._begun_s, 1),
             "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            **await holdings.show(house, self._admission),
         }
 
     async def findings(self) -> list[Finding]:
         """Return what is wrong, worst first."""
         found = [finding for look in _LOOKS for finding in look(self._house)]
+        found += await holdings.find(self._house)
         return sorted(found, key=lambda finding: _WORST_FIRST.index(finding.level))
 
 
-def _count(index: Index) -> tuple[int, list[dict[str, Any]]]:
-    users = sum(account.active for account in accounts.list_accounts(index))
-    standings = [
-        {"server": server, "to_device_bytes": standing.queued_bytes}
-        for server, standing in all_standings(index).items()
-    ]
-    return users, standings
+def _count(index: Index) -> int:
+    return sum(account.active for account in accounts.list_accounts(index))
 
 
 def _look_at_the_flash(house: House) -> Iterator[Finding]:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
+from relay.app.holdings import free_bytes
 from relay.app.house import House
 from relay.app.version import VERSION
 from relay.base.clock import Clock
@@ -13,6 +15,9 @@ from relay.base.errors import NotFoundError
 from relay.base.ids import RoomId, UserId
 from relay.base.limits import MIB
 from relay.core.matrix.events import Event
+from relay.delivery.bounds.admission import Admission
+from relay.delivery.bounds.gauges import HouseGauges
+from relay.delivery.bounds.relief import call_back
 from relay.delivery.incoming import Incoming
 from relay.delivery.introductions import Introductions
 from relay.delivery.media import Media, known_file_ids
@@ -26,7 +31,7 @@ from relay.federation.matrix.client.outlet import MatrixOutlet
 from relay.federation.matrix.client.people import MatrixPeoplePeers
 from relay.federation.matrix.client.rooms import MatrixRoomPeers
 from relay.federation.matrix.keys import OwnKeys
-from relay.household import accounts, consent
+from relay.household import accounts, consent, to_device
 from relay.rooms.matrix import signing_key
 from relay.rooms.matrix.deciding.writer import RoomWriter
 from relay.rooms.matrix.exchange.answering import Answering
@@ -50,7 +55,6 @@ from relay.transport.routing import Router
 from relay.transport.tls import client_context
 
 MEDIA_FOLDER = "media"
-_INDEX_BYTES = 8192 * MIB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,7 @@ class Network:
     typing: Typing
     media: Media
     pruner: Pruner
+    admission: Admission
     federation: Router
 
     async def start(self, nursery: trio.Nursery) -> None:
@@ -79,6 +84,7 @@ class Network:
         prune = self.pruner.run
         for worker in (self.http.run, self.outboxes.run, self.inboxes.run, self.typing.run, follow, prune):
             await nursery.start(worker)
+        nursery.start_soon(call_back, self.admission, self.outboxes)
 
 
 async def open_network(house: House, dial: Dial | None = None, places: Places | None = None) -> Network:
@@ -93,16 +99,11 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
     peers = MatrixRoomPeers(client)
     keys = ServerKeys(ledger, peers, clock, server)
     writer = RoomWriter(ledger, server, key, clock)
-    receiver = PduReceiver(ledger, keys, server, clock)
+    receiver = PduReceiver(ledger, keys, server, clock, config.limits)
     typing = Typing(ledger)
     outboxes = Outboxes(ledger, MatrixOutlet(client, server), clock, server, config.delivery)
-    quota_bytes = config.store.media_quota_mib * MIB
-    files = MediaFiles(
-        house.folder / MEDIA_FOLDER, quota_bytes=quota_bytes, files=house.flash.files, workers=house.flash.workers
-    )
-    # Before anyone is served: what a power cut left without its row goes, the rest is counted against the quota.
-    await files.sweep(frozenset(await ledger.read(known_file_ids)))
-    media = Media(ledger, files, MatrixMedia(client), clock, server, quota_bytes=quota_bytes)
+    admission = _admission(house)
+    media = await _open_media(house, MatrixMedia(client), admission)
     old_keys = await ledger.read(signing_key.old_keys)
     federation = door.build(
         door.FederationParts(
@@ -113,8 +114,9 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
             own_keys=OwnKeys(server, key, old_keys, clock),
             hosting=Hosting(ledger, keys=keys, server=server, key=key, clock=clock, may_invite=_may_invite),
             answering=Answering(ledger, server),
-            incoming=Incoming(ledger, receiver, typing, server, clock),
+            incoming=Incoming(ledger, receiver, typing, server, clock, admission, config.limits),
             media=media,
+            admission=admission,
             rates=config.rate,
             peer_seen=outboxes.peer_seen,
             version=VERSION,
@@ -134,7 +136,8 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
         introductions=Introductions(ledger, server),
         typing=typing,
         media=media,
-        pruner=Pruner(ledger, config, clock, server, budget_bytes=_INDEX_BYTES),
+        pruner=Pruner(ledger, config, clock, server, budget_bytes=config.limits.index_mib * MIB),
+        admission=admission,
         federation=federation,
     )
 
@@ -149,6 +152,33 @@ def _dialer(house: House) -> TcpDialer:
         client_context(house.folder / config.tls.ca if config.tls.ca else None),
         allow_private=config.federation.allow_private_peers,
         timeout_s=config.federation.connect_timeout_s,
+    )
+
+
+def _admission(house: House) -> Admission:
+    limits = house.config.limits
+    gauges = HouseGauges(house.ledger, partial(free_bytes, house.folder), limits, trio.current_time)
+    return Admission(limits, gauges)
+
+
+async def _open_media(house: House, remote: MatrixMedia, admission: Admission) -> Media:
+    quota_bytes = house.config.store.media_quota_mib * MIB
+    files = MediaFiles(
+        house.folder / MEDIA_FOLDER, quota_bytes=quota_bytes, files=house.flash.files, workers=house.flash.workers
+    )
+    # Before anyone is served: what a power cut left without its row goes, the rest is counted against the quota.
+    await files.sweep(frozenset(await house.ledger.read(known_file_ids)))
+    if await house.ledger.read(to_device.is_miscounted):
+        await house.ledger.run(to_device.recount)
+    return Media(
+        house.ledger,
+        files,
+        remote,
+        house.clock,
+        house.server,
+        quota_bytes=quota_bytes,
+        user_quota_bytes=house.config.limits.user_media_mib * MIB,
+        admission=admission,
     )
 
 

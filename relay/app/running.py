@@ -92,7 +92,9 @@ async def _serve_house(house: House, network: Network, stop: _Stop) -> None:
     listening: dict[str, str] = {}
     supervisor = Supervisor()
     leave_rooms = MemberRefresh(house.ledger, network.writer, network.leaving, house.clock).leave_all
-    operator = HouseOperator(HousePeople(house, leave_rooms), HouseReport(house, listening), stop=stop)
+    operator = HouseOperator(
+        HousePeople(house, leave_rooms), HouseReport(house, listening, network.admission), stop=stop
+    )
     async with trio.open_nursery() as workers:
         await network.start(workers)
         await workers.start(partial(serve_admin, house.folder, operator))

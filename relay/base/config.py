@@ -141,7 +141,9 @@ class DeliveryConfig:
     retry_most_s: float = 3600.0
     give_up_after_days: int = 30
     to_device_quota_mib: int = 8
-    """For each destination."""
+    """Messages between devices that wait for one destination; the oldest beyond that go."""
+    to_device_total_mib: int = 256
+    """The same, for all destinations: beyond that go the oldest of the one that has been silent longest."""
     concurrent_destinations: int = 16
 
     def __post_init__(self) -> None:
@@ -150,6 +152,7 @@ class DeliveryConfig:
         _bound("delivery.retry_most_s", self.retry_most_s, self.retry_first_s, 86_400)
         _bound("delivery.give_up_after_days", self.give_up_after_days, 1, 3650)
         _bound("delivery.to_device_quota_mib", self.to_device_quota_mib, 1, 1024)
+        _bound("delivery.to_device_total_mib", self.to_device_total_mib, self.to_device_quota_mib, 65_536)
         _bound("delivery.concurrent_destinations", self.concurrent_destinations, 1, 256)
 
 
@@ -209,6 +212,51 @@ class StandbyConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LimitsConfig:
+    """What may be held, and how fast it may grow: slowed down from 80 %, refused from 95 % of each.
+
+    The defaults suit a family and a card of 32 GB; files have 4 GiB of it (`store.media_quota_mib`).
+    """
+
+    index_mib: int = 8192
+    """All messages, states, keys and inboxes together, as they lie on flash."""
+    free_mib: int = 512
+    """What stays free on the file system, whoever else writes there; slowed down from three times that."""
+    server_mib_per_day: int = 256
+    """What one other server may send."""
+    user_mib_per_day: int = 256
+    """What one person of the family may send, files not counted."""
+    user_media_mib: int = 2048
+    """The files of one person of the family."""
+    room_inbox_mib: int = 8
+    """Events of one room that wait for their ancestors."""
+    server_inbox_mib: int = 8
+    """The same, those that one server sent."""
+    inbox_mib: int = 64
+    """The same, of all rooms."""
+    device_inbox_mib: int = 16
+    """Messages that wait for one device of ours."""
+    devices_inbox_mib: int = 128
+    """The same, of all devices."""
+
+    def __post_init__(self) -> None:
+        """Check the bounds, and that no part is larger than its whole."""
+        for field in dataclasses.fields(self):
+            least = 16 if field.name == "index_mib" else 1
+            _bound(f"limits.{field.name}", getattr(self, field.name), least, 1_000_000)
+        wholes = {
+            "room_inbox_mib": "inbox_mib",
+            "server_inbox_mib": "inbox_mib",
+            "device_inbox_mib": "devices_inbox_mib",
+            "inbox_mib": "index_mib",
+            "devices_inbox_mib": "index_mib",
+        }
+        for part, whole in wholes.items():
+            if getattr(self, part) > getattr(self, whole):
+                raise ConfigError(f"limits.{part} is more than limits.{whole}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class LogConfig:
     """What is written to standard error."""
 
@@ -233,6 +281,7 @@ class Config:
     delivery: DeliveryConfig = DeliveryConfig()
     retention: RetentionConfig = RetentionConfig()
     standby: StandbyConfig = StandbyConfig()
+    limits: LimitsConfig = LimitsConfig()
     log: LogConfig = LogConfig()
 
     @classmethod

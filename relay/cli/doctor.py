@@ -17,7 +17,8 @@ from relay.store.segments import read_pages
 from relay.store.tables import STATE_FORMAT
 from relay.store.upgrade import MARK
 
-_LEAST_FREE_BYTES = 256 * MIB
+# As in relay.delivery.bounds.levels, which this process does not load.
+_EARLY_WARNING = 3
 _SOON_DAYS = 14
 # A clock before this is a clock that was never set.
 _BUILT = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
@@ -100,10 +101,14 @@ def _days_left(pem: bytes) -> int:
     return (end - datetime.datetime.now(datetime.UTC)).days
 
 
-def _look_at_the_space(folder: Path, _config: Config) -> Iterator[Finding]:
-    free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < _LEAST_FREE_BYTES:
-        yield Finding("fault", f"{free_bytes // MIB} MiB are free", "make room, or use a larger card")
+def _look_at_the_space(folder: Path, config: Config) -> Iterator[Finding]:
+    free_mib, kept_mib = shutil.disk_usage(folder).free // MIB, config.limits.free_mib
+    if free_mib <= kept_mib:
+        what = f"{free_mib} MiB are free: nothing new is taken in below {kept_mib} MiB (limits.free_mib)"
+        yield Finding("fault", what, "remove what else is on the card, or use a larger one")
+    elif free_mib <= _EARLY_WARNING * kept_mib:
+        what = f"only {free_mib} MiB are free: below {kept_mib} MiB nothing new is taken in"
+        yield Finding("warning", what, "remove what else is on the card, or use a larger one")
 
 
 def _look_at_the_clock(_folder: Path, _config: Config) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from relay.base.errors import ForbiddenError, InvalidParamError, NotFoundError
 from relay.base.ids import RoomId
-from relay.client_api.door import Door, Reply, json_object
+from relay.client_api.door import Door, Reply, grows, json_object
 from relay.client_api.fields import room_of, user_of
 from relay.delivery.ledger import Ledger
 from relay.household import account_data
@@ -19,9 +19,9 @@ def register(door: Door, ledger: Ledger) -> None:
     endpoints = _AccountDataEndpoints(ledger)
     for path in (f"{_USER}/account_data/{{type}}", f"{_USER}/rooms/{{roomId}}/account_data/{{type}}"):
         door.private("GET", path, endpoints.get)
-        door.private("PUT", path, endpoints.put)
+        door.private("PUT", path, endpoints.put, grows=grows)
     door.private("GET", f"{_USER}/rooms/{{roomId}}/tags", endpoints.tags)
-    door.private("PUT", f"{_USER}/rooms/{{roomId}}/tags/{{tag}}", endpoints.set_tag)
+    door.private("PUT", f"{_USER}/rooms/{{roomId}}/tags/{{tag}}", endpoints.set_tag, grows=grows)
     door.private("DELETE", f"{_USER}/rooms/{{roomId}}/tags/{{tag}}", endpoints.remove_tag)
 
 

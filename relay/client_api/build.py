@@ -35,6 +35,7 @@ from relay.client_api.door import Authenticate, Door
 from relay.client_api.interactive_auth import InteractiveAuth
 from relay.client_api.inviting import Invites
 from relay.client_api.rates import MessageRate
+from relay.delivery.bounds.admission import Admission
 from relay.delivery.device_fan_out import note
 from relay.delivery.in_touch import in_touch_since
 from relay.delivery.ledger import Ledger
@@ -76,6 +77,7 @@ class ClientParts:
     typing: Typing
     outboxes: Outboxes
     media: Media
+    admission: Admission
     public_url: str = ""
     federation_authority: str = ""
 
@@ -87,7 +89,7 @@ class ClientParts:
 
 def build(parts: ClientParts) -> Door:
     """Return the door with every endpoint on it."""
-    door = Door(parts.authenticate)
+    door = Door(parts.authenticate, parts.admission)
     discovery.register(door, parts.public_url, parts.federation_authority)
     answers = Sync(parts.ledger, parts.typing, Unread(), parts.clock)
     sync.register(door, sync.SyncDoor(parts.ledger, answers))
@@ -125,10 +127,10 @@ def _add_rooms(door: Door, parts: ClientParts) -> None:
     )
     send_events.register(door, send_events.Sending(ledger, parts.writer, invites, rate, clock=clock, server=server))
     room_state.register(door, room_state.RoomState(ledger))
-    history.register(door, history.History(ledger, parts.backfiller, clock))
+    history.register(door, history.History(ledger, parts.backfiller, clock, parts.admission))
     relations.register(door, relations.Relations(ledger, clock))
     room_directory.register(door, room_directory.RoomDirectory(ledger, parts.joining, server, parts.authenticate))
     read_receipts.register(door, read_receipts.ReadReceipts(ledger, parts.outboxes, parts.typing, clock))
-    send_to_device.register(door, send_to_device.SendToDevice(ledger, clock))
+    send_to_device.register(door, send_to_device.SendToDevice(ledger, clock, parts.config.limits))
     media.register(door, media.MediaDoor(parts.media, server))
     unoffered.register(door, unoffered.UserDirectory(ledger))

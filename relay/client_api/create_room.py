@@ -6,7 +6,7 @@ from typing import Any
 from relay.base.errors import ConflictError, ForbiddenError, InvalidInputError
 from relay.base.ids import RoomAlias, RoomId, ServerName, UserId, parse_room_alias, parse_user_id
 from relay.base.limits import MAX_INITIAL_EVENTS, MAX_INVITES_PER_REQUEST
-from relay.client_api.door import Door, Reply, json_object
+from relay.client_api.door import Door, Reply, grows, json_object
 from relay.client_api.fields import (
     optional_bool,
     optional_list,
@@ -82,7 +82,7 @@ class RoomCreation:
 
 def register(door: Door, creation: RoomCreation) -> None:
     """Hang it."""
-    door.private("POST", "/_matrix/client/v3/createRoom", creation.create)
+    door.private("POST", "/_matrix/client/v3/createRoom", creation.create, grows=grows)
 
 
 def member_content(index: Index, user: UserId) -> dict[str, Any]:

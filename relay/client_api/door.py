@@ -10,6 +10,7 @@ from relay.base.errors import InvalidInputError, RelayError, UnauthenticatedErro
 from relay.base.limits import MAX_CLIENT_JSON_BODY_BYTES
 from relay.core.matrix.canonical_json import parse
 from relay.core.matrix.replies import matrix_reply
+from relay.delivery.bounds.admission import Admission
 from relay.household.sessions import Session
 from relay.transport.message import Request, Response
 from relay.transport.routing import Router
@@ -29,6 +30,15 @@ CORS_HEADERS = (
     ("Access-Control-Expose-Headers", "Content-Range, Accept-Ranges"),
 )
 
+Grows = Callable[[Request], Awaitable[bool]]
+"""Whether what a request asks for takes more room than it gives back."""
+
+
+async def grows(_request: Request) -> bool:
+    """Return True, for endpoints of which every request does."""
+    return True
+
+
 _V3 = "/_matrix/client/v3/"
 _R0 = "/_matrix/client/r0/"
 
@@ -36,8 +46,9 @@ _R0 = "/_matrix/client/r0/"
 class Door:
     """All endpoints of the client-server API, each hung here by its module's `register`."""
 
-    def __init__(self, authenticate: Authenticate) -> None:
+    def __init__(self, authenticate: Authenticate, admission: Admission) -> None:
         self._authenticate = authenticate
+        self._admission = admission
         self._router = Router(refuse=refuse, headers=CORS_HEADERS)
 
     def public(self, method: str, pattern: str, endpoint: PublicEndpoint) -> None:
@@ -48,12 +59,22 @@ class Door:
 
         self._add(method, pattern, answer)
 
-    def private(self, method: str, pattern: str, endpoint: PrivateEndpoint) -> None:
-        """Answer `method pattern` to whoever holds an access token."""
+    def private(self, method: str, pattern: str, endpoint: PrivateEndpoint, *, grows: Grows | None = None) -> None:
+        """Answer `method pattern` to whoever holds an access token.
+
+        What `grows` says takes more room than it gives back is slowed down and refused where a limit is near; the rest,
+        reading, deleting, leaving, logging in and out, never is.
+        """
 
         async def answer(request: Request) -> Response:
             session = await self._authenticate(access_token(request))
-            return _response(await endpoint(session, request))
+            if grows is None or not await grows(request):
+                return _response(await endpoint(session, request))
+            self._admission.take_from_user(session.user, 0)
+            try:
+                return _response(await endpoint(session, request))
+            finally:
+                self._admission.count_from_user(session.user, request.gathered_bytes)
 
         self._add(method, pattern, answer)
 

@@ -19,6 +19,7 @@ from relay.client_api.room_access import MEMBER, reading
 from relay.client_api.tokens import order_of
 from relay.core.matrix.canonical_json import parse
 from relay.core.matrix.events import client_format
+from relay.delivery.bounds.admission import Admission
 from relay.delivery.ledger import Index, Ledger
 from relay.delivery.sync.filter import EventFilter
 from relay.household.sessions import Session
@@ -57,8 +58,9 @@ class _Near:
 class History:
     """The endpoints that read back."""
 
-    def __init__(self, ledger: Ledger, backfiller: Backfiller, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, backfiller: Backfiller, clock: Clock, admission: Admission) -> None:
         self._ledger = ledger
+        self._admission = admission
         self._backfiller = backfiller
         self._clock = clock
 
@@ -91,7 +93,9 @@ class History:
         return page
 
     async def _fill(self, asked: _Asked, gap: EventId) -> bool:
-        """Fetch what came before `gap`; where nobody has it or answers in time, the page is what is here."""
+        """Fetch what came before `gap`; where nobody has it, or there is no room, the page is what is here."""
+        if not self._admission.growing_is_welcome:
+            return False
         with trio.move_on_after(BACKFILL_WAIT_S):
             try:
                 return await self._backfiller.fill(asked.room, gap, asked.limit) > 0

@@ -6,7 +6,7 @@ from typing import Any
 from relay.base.errors import InvalidInputError, InvalidParamError, MissingParamError, NotFoundError
 from relay.base.ids import RoomId, parse_room_id
 from relay.base.limits import MAX_BACKUP_BODY_BYTES, MAX_BACKUP_KEYS_PER_CHANGE
-from relay.client_api.door import Door, Reply, json_object
+from relay.client_api.door import Door, Reply, grows, json_object
 from relay.client_api.fields import optional_text, required_object, required_text, room_of
 from relay.delivery.ledger import Ledger
 from relay.household import key_backup
@@ -21,14 +21,14 @@ _KEYS = "/_matrix/client/v3/room_keys/keys"
 def register(door: Door, ledger: Ledger) -> None:
     """Hang the endpoints of key backup here."""
     endpoints = _BackupEndpoints(ledger)
-    door.private("POST", _VERSION, endpoints.create)
+    door.private("POST", _VERSION, endpoints.create, grows=grows)
     door.private("GET", _VERSION, endpoints.current)
     door.private("GET", f"{_VERSION}/{{version}}", endpoints.version)
     door.private("PUT", f"{_VERSION}/{{version}}", endpoints.update)
     door.private("DELETE", f"{_VERSION}/{{version}}", endpoints.delete)
     for path in (_KEYS, f"{_KEYS}/{{roomId}}", f"{_KEYS}/{{roomId}}/{{sessionId}}"):
         door.private("GET", path, endpoints.get_keys)
-        door.private("PUT", path, endpoints.put_keys)
+        door.private("PUT", path, endpoints.put_keys, grows=grows)
         door.private("DELETE", path, endpoints.delete_keys)
 
 

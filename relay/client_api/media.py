@@ -9,7 +9,7 @@ from urllib.parse import quote
 from relay.base.errors import InvalidInputError, NotFoundError
 from relay.base.ids import MediaId, ServerName, parse_server_name
 from relay.base.limits import MAX_MEDIA_BYTES, UPLOAD_WAIT_S
-from relay.client_api.door import Door, Reply
+from relay.client_api.door import Door, Reply, grows
 from relay.client_api.fields import int_argument
 from relay.delivery.media import Media, StoredMedia
 from relay.household.sessions import Session
@@ -132,9 +132,9 @@ class MediaDoor:
 
 def register(door: Door, media: MediaDoor) -> None:
     """Hang the endpoints."""
-    door.private("POST", "/_matrix/media/v3/upload", media.upload)
-    door.private("PUT", "/_matrix/media/v3/upload/{serverName}/{mediaId}", media.upload_created)
-    door.private("POST", "/_matrix/media/v1/create", media.create)
+    door.private("POST", "/_matrix/media/v3/upload", media.upload, grows=grows)
+    door.private("PUT", "/_matrix/media/v3/upload/{serverName}/{mediaId}", media.upload_created, grows=grows)
+    door.private("POST", "/_matrix/media/v1/create", media.create, grows=grows)
     door.private("GET", "/_matrix/media/v3/config", media.config)
     door.private("GET", "/_matrix/client/v1/media/config", media.config)
     place = "{serverName}/{mediaId}"

@@ -14,7 +14,7 @@ from relay.base.ids import (
     parse_user_id,
 )
 from relay.client_api.create_room import member_content
-from relay.client_api.door import Door, Reply, json_object
+from relay.client_api.door import Door, Reply, grows, json_object
 from relay.client_api.fields import optional_text, required_text, room_of
 from relay.client_api.inviting import Invites
 from relay.client_api.rates import MessageRate
@@ -124,9 +124,9 @@ class Membership:
 def register(door: Door, membership: Membership) -> None:
     """Hang the endpoints."""
     rooms = "/_matrix/client/v3/rooms/{roomId}"
-    door.private("POST", "/_matrix/client/v3/join/{roomIdOrAlias}", membership.join_any)
-    door.private("POST", f"{rooms}/join", membership.join)
-    door.private("POST", f"{rooms}/invite", membership.invite)
+    door.private("POST", "/_matrix/client/v3/join/{roomIdOrAlias}", membership.join_any, grows=grows)
+    door.private("POST", f"{rooms}/join", membership.join, grows=grows)
+    door.private("POST", f"{rooms}/invite", membership.invite, grows=grows)
     door.private("POST", f"{rooms}/leave", membership.leave)
     door.private("POST", f"{rooms}/kick", membership.kick)
     door.private("POST", f"{rooms}/ban", membership.ban)

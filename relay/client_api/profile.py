@@ -6,7 +6,7 @@ from typing import Any
 from relay.base.errors import MissingParamError, NotFoundError
 from relay.base.ids import ServerName, UserId, server_of
 from relay.client_api.account_data import require_own
-from relay.client_api.door import Door, Reply, json_object
+from relay.client_api.door import Door, Reply, grows, json_object
 from relay.client_api.fields import user_of
 from relay.delivery.ledger import Index, Ledger
 from relay.household import accounts, profile
@@ -23,7 +23,7 @@ def register(door: Door, ledger: Ledger, server: ServerName, peers: PeoplePeers,
     endpoints = _ProfileEndpoints(ledger, server, peers, spread)
     door.public("GET", "/_matrix/client/v3/profile/{userId}", endpoints.whole)
     door.public("GET", "/_matrix/client/v3/profile/{userId}/{field}", endpoints.field)
-    door.private("PUT", "/_matrix/client/v3/profile/{userId}/{field}", endpoints.put)
+    door.private("PUT", "/_matrix/client/v3/profile/{userId}/{field}", endpoints.put, grows=grows)
     door.private("DELETE", "/_matrix/client/v3/profile/{userId}/{field}", endpoints.delete)
 
 

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from relay.base.errors import InvalidParamError, NotFoundError
-from relay.client_api.door import Door, Reply, json_object
+from relay.client_api.door import Door, Reply, grows, json_object
 from relay.client_api.fields import optional_list, required
 from relay.delivery.ledger import Ledger
 from relay.household import push_rules
@@ -21,11 +21,11 @@ def register(door: Door, ledger: Ledger) -> None:
     door.private("GET", "/_matrix/client/v3/pushrules/global/", endpoints.ruleset)
     door.private("GET", "/_matrix/client/v3/pushrules/global", endpoints.ruleset)
     door.private("GET", _RULE, endpoints.rule)
-    door.private("PUT", _RULE, endpoints.put)
+    door.private("PUT", _RULE, endpoints.put, grows=grows)
     door.private("DELETE", _RULE, endpoints.delete)
     for part in ("enabled", "actions"):
         door.private("GET", f"{_RULE}/{part}", endpoints.part)
-        door.private("PUT", f"{_RULE}/{part}", endpoints.put_part)
+        door.private("PUT", f"{_RULE}/{part}", endpoints.put_part, grows=grows)
 
 
 class _PushRuleEndpoints:

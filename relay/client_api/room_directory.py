@@ -8,7 +8,7 @@ from typing import Any
 from relay.base.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from relay.base.ids import RoomAlias, RoomId, ServerName, UserId, parse_room_alias, parse_room_id, server_of
 from relay.base.limits import MAX_DIRECTORY_ROOMS
-from relay.client_api.door import Authenticate, Door, Reply, access_token, json_object
+from relay.client_api.door import Authenticate, Door, Reply, access_token, grows, json_object
 from relay.client_api.fields import optional_int, optional_object, optional_text, required_text, room_of
 from relay.client_api.room_access import is_world_readable, reading, require_joined
 from relay.core.matrix.power_levels import CREATE_KEY, POWER_LEVELS_KEY, PowerLevels
@@ -105,7 +105,7 @@ def register(door: Door, directory: RoomDirectory) -> None:
     """Hang the endpoints."""
     v3 = "/_matrix/client/v3"
     door.public("GET", f"{v3}/directory/room/{{roomAlias}}", directory.resolve)
-    door.private("PUT", f"{v3}/directory/room/{{roomAlias}}", directory.create)
+    door.private("PUT", f"{v3}/directory/room/{{roomAlias}}", directory.create, grows=grows)
     door.private("DELETE", f"{v3}/directory/room/{{roomAlias}}", directory.delete)
     door.private("GET", f"{v3}/rooms/{{roomId}}/aliases", directory.of_room)
     door.public("GET", f"{v3}/directory/list/room/{{roomId}}", directory.visibility)

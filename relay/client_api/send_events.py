@@ -106,10 +106,20 @@ class Sending:
 def register(door: Door, sending: Sending) -> None:
     """Hang the endpoints."""
     rooms = "/_matrix/client/v3/rooms/{roomId}"
-    door.private("PUT", f"{rooms}/send/{{eventType}}/{{txnId}}", sending.message)
+    door.private("PUT", f"{rooms}/send/{{eventType}}/{{txnId}}", sending.message, grows=_is_no_redaction)
     door.private("PUT", f"{rooms}/redact/{{eventId}}/{{txnId}}", sending.redact)
-    door.private("PUT", f"{rooms}/state/{{eventType}}", sending.state)
-    door.private("PUT", f"{rooms}/state/{{eventType}}/{{stateKey}}", sending.state)
+    door.private("PUT", f"{rooms}/state/{{eventType}}", sending.state, grows=_is_no_leave)
+    door.private("PUT", f"{rooms}/state/{{eventType}}/{{stateKey}}", sending.state, grows=_is_no_leave)
+
+
+async def _is_no_redaction(request: Request) -> bool:
+    return request.params["eventType"] != REDACTION
+
+
+async def _is_no_leave(request: Request) -> bool:
+    if request.params["eventType"] != MEMBER:
+        return True
+    return (await json_object(request)).get("membership") not in ("leave", "ban")
 
 
 def _check_aliases(index: Index, room: RoomId, content: dict[str, Any], server: ServerName) -> None:

@@ -5,10 +5,11 @@ import secrets
 from typing import Any
 
 from relay.base.clock import Clock
+from relay.base.config import LimitsConfig
 from relay.base.errors import InvalidInputError
 from relay.base.ids import DeviceId, UserId, parse_user_id
 from relay.base.limits import MAX_TO_DEVICE_RECIPIENTS
-from relay.client_api.door import Door, Reply, json_object
+from relay.client_api.door import Door, Reply, grows, json_object
 from relay.client_api.fields import required_object
 from relay.delivery import to_device
 from relay.delivery.ledger import Change, Ledger
@@ -23,8 +24,9 @@ Messages = dict[UserId, dict[DeviceId, dict[str, Any]]]
 class SendToDevice:
     """`PUT /sendToDevice/{eventType}/{txnId}`."""
 
-    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, limits: LimitsConfig) -> None:
         self._ledger = ledger
+        self._limits = limits
         self._clock = clock
 
     async def send(self, session: Session, request: Request) -> Reply:
@@ -36,7 +38,7 @@ class SendToDevice:
 
         def deliver(change: Change) -> None:
             refuse_repeated(change, transaction)
-            to_device.route(change, session.user, kind, messages, message_id=message_id)
+            to_device.route(change, session.user, kind, messages, message_id=message_id, limits=self._limits)
             record(change, transaction, None, now_ms)
 
         with contextlib.suppress(AlreadySentError):
@@ -46,7 +48,7 @@ class SendToDevice:
 
 def register(door: Door, sending: SendToDevice) -> None:
     """Hang it."""
-    door.private("PUT", "/_matrix/client/v3/sendToDevice/{eventType}/{txnId}", sending.send)
+    door.private("PUT", "/_matrix/client/v3/sendToDevice/{eventType}/{txnId}", sending.send, grows=grows)
 
 
 def _read(body: dict[str, Any]) -> Messages:

@@ -12,6 +12,7 @@ import orjson
 import trio
 
 from relay.base.clock import Clock
+from relay.base.config import LimitsConfig
 from relay.base.errors import ForbiddenError, InvalidInputError, TooLargeError
 from relay.base.ids import RoomId, ServerName, UserId, server_of
 from relay.base.limits import (
@@ -19,14 +20,16 @@ from relay.base.limits import (
     MAX_STRANGER_TO_DEVICE,
     MAX_TRANSACTION_EDUS,
     MAX_TRANSACTION_PDUS,
+    MIB,
     TRANSACTION_MEMORY_S,
 )
 from relay.base.log import get_logger, tag
 from relay.delivery import edus
+from relay.delivery.bounds.admission import Admission
 from relay.household import remote_devices, to_device
 from relay.rooms.matrix import receipts, server_acl
 from relay.rooms.matrix.exchange.receiving import PduReceiver
-from relay.rooms.matrix.storage import members
+from relay.rooms.matrix.storage import inbox_book, members
 from relay.rooms.matrix.typing import Typing
 from relay.store.ledger import Change, Index, Ledger
 from relay.store.tables import Operation, Tables
@@ -37,6 +40,7 @@ Json = dict[str, Any]
 
 _PRUNE_EVERY_MS = 3600 * 1000
 _TYPING_S = 30.0
+_DEFAULTS = LimitsConfig()
 
 _REMEMBER = Operation(530, "INSERT OR REPLACE INTO incoming_transaction VALUES (?, ?, ?, ?)")
 _FORGET = Operation(531, "DELETE FROM incoming_transaction WHERE received_ms < ?", lazy=True)
@@ -54,8 +58,19 @@ TABLES = Tables(
 class Incoming:
     """Receives transactions. The same (origin, transaction id) is processed once, also across a restart."""
 
-    def __init__(self, ledger: Ledger, receiver: PduReceiver, typing: Typing, server: ServerName, clock: Clock) -> None:
+    def __init__(  # noqa: PLR0917 - what it takes in goes to many places
+        self,
+        ledger: Ledger,
+        receiver: PduReceiver,
+        typing: Typing,
+        server: ServerName,
+        clock: Clock,
+        admission: Admission,
+        limits: LimitsConfig = _DEFAULTS,
+    ) -> None:
         self._ledger = ledger
+        self._admission = admission
+        self._limits = limits
         self._receiver = receiver
         self._typing = typing
         self._server = server
@@ -98,15 +113,15 @@ class Incoming:
         ):
             messages = messages[:MAX_STRANGER_TO_DEVICE]
         while len(messages) > MAX_CHANGE_TO_DEVICE:
-            await self._ledger.run(_deliver, messages[:MAX_CHANGE_TO_DEVICE])
+            await self._ledger.run(_deliver, messages[:MAX_CHANGE_TO_DEVICE], self._limits)
             messages = messages[MAX_CHANGE_TO_DEVICE:]
 
-        def step(change: Change, now_ms: int) -> Json:
+        def step(change: Change, now_ms: int) -> tuple[Json, int]:
             again = _recall(change, origin, digest)
             if again is not None:
-                return again
+                return again, inbox_book.held_bytes(change, origin)
             known = members.shares_room_with_server(change, origin)
-            _deliver(change, messages if known else messages[:MAX_STRANGER_TO_DEVICE])
+            _deliver(change, messages if known else messages[:MAX_STRANGER_TO_DEVICE], self._limits)
             results = self._receiver.accept(change, origin, checked) if checked else {}
             for action in others:
                 # One that turns out malformed only here is left out like the others; it must not spoil the rest.
@@ -114,9 +129,10 @@ class Incoming:
                     _apply(change, origin, self._server, action)
             reply: Json = {"pdus": results}
             self._remember(change, origin, digest, reply, now_ms)
-            return reply
+            return reply, inbox_book.held_bytes(change, origin)
 
-        reply = await self._ledger.run(step, self._clock.wall_ms())
+        reply, waiting_bytes = await self._ledger.run(step, self._clock.wall_ms())
+        self._admission.note_queue(origin, waiting_bytes / (self._limits.server_inbox_mib * MIB))
         await self._note_typing(origin, [action for action in actions if isinstance(action, edus.Typing)])
         return reply
 
@@ -152,7 +168,7 @@ def _recall(index: Index, origin: ServerName, digest: bytes) -> Json | None:
     return None if reply is None else dict(orjson.loads(reply))
 
 
-def _deliver(change: Change, messages: Sequence[edus.ToDevice]) -> None:
+def _deliver(change: Change, messages: Sequence[edus.ToDevice], limits: LimitsConfig) -> None:
     for message in messages:
         with suppress(InvalidInputError, TooLargeError):
             to_device.enqueue(
@@ -163,6 +179,7 @@ def _deliver(change: Change, messages: Sequence[edus.ToDevice]) -> None:
                 message.type,
                 message.content,
                 message.message_id,
+                limits,
             )
 
 

@@ -24,12 +24,15 @@ from relay.base.errors import (
 )
 from relay.base.ids import MediaId, ServerName, UserId
 from relay.base.limits import MAX_MEDIA_BYTES, MAX_PENDING_UPLOADS_PER_USER, UPLOAD_WAIT_S
+from relay.delivery.bounds.admission import Admission, FileQuotaError, LimitReachedError
+from relay.delivery.bounds.levels import Level
 from relay.store.ledger import Change, Index, Ledger
 from relay.store.media_files import MediaFiles, SealedFile
 from relay.store.tables import Operation, Tables
 
 PENDING_MS = 24 * 3600 * 1000
 """How long a media id made by `create` waits for its bytes."""
+FULL_STEP = "raise store.media_quota_mib, or use a larger card"
 
 _RESERVE = Operation(620, "INSERT INTO media (server, media_id, uploader, at_ms) VALUES (?, ?, ?, ?)")
 _KEEP = Operation(
@@ -48,6 +51,8 @@ TABLES = Tables(
         "CREATE TABLE IF NOT EXISTS media (server INTEGER NOT NULL, media_id TEXT NOT NULL, uploader INTEGER,"
         " at_ms INTEGER NOT NULL, file_id TEXT, key BLOB, size_bytes INTEGER NOT NULL DEFAULT 0, sha256 BLOB,"
         " content_type TEXT, filename TEXT, PRIMARY KEY (server, media_id)) WITHOUT ROWID",
+        # Holds all that adding up one person's files reads: some 10 bytes a file.
+        "CREATE INDEX IF NOT EXISTS media_by_uploader ON media (uploader, size_bytes) WHERE uploader IS NOT NULL",
     ),
     operations=(_RESERVE, _KEEP, _FORGET, _EXPIRE),
 )
@@ -117,6 +122,8 @@ class Media:
         server: ServerName,
         *,
         quota_bytes: int,
+        user_quota_bytes: int,
+        admission: Admission,
     ) -> None:
         self._ledger = ledger
         self._files = files
@@ -124,6 +131,8 @@ class Media:
         self._clock = clock
         self._server = server
         self._quota_bytes = quota_bytes
+        self._user_quota_bytes = user_quota_bytes
+        self._admission = admission
         self._fetching: dict[tuple[ServerName, MediaId], trio.Event] = {}
 
     async def create(self, user: UserId) -> tuple[MediaId, int]:
@@ -152,11 +161,12 @@ class Media:
             ForbiddenError: the media id is another user's.
             NotFoundError: `create` made no such media id, or it was given up.
             CannotOverwriteError: it has its bytes already.
-            QueueFullError: the quota of the box is used up.
+            FileQuotaError: the user has as many files as one may have.
+            SlowDownError, LimitReachedError: the box has, or nearly; other servers' files made room first.
         """
         if media_id is not None:
             await self._ledger.read(_check_reserved, self._server, media_id, user)
-        file = await self._receive(chunks)
+        file = await self._receive(chunks, await self._admit(user))
         kept = media_id or _new_id()
 
         def keep(change: Change, now_ms: int) -> None:
@@ -213,7 +223,7 @@ class Media:
             await self._make_room()
             async with self._remote.fetch(server, media_id) as remote:
                 try:
-                    file = await self._receive(remote.chunks)
+                    file = await self._receive(remote.chunks, MAX_MEDIA_BYTES)
                 except TooLargeError as error:
                     raise RemoteTooLargeError(str(error)) from None
                 media = StoredMedia(file, remote.content_type or "application/octet-stream", remote.filename)
@@ -223,23 +233,43 @@ class Media:
             done.set()
         return media
 
-    async def _receive(self, chunks: AsyncIterator[bytes]) -> SealedFile:
+    async def _admit(self, user: UserId) -> int:
+        """Return how large a file of `user` may be now."""
+        own_bytes = await self._ledger.read(held_bytes, user)
+        while self.level().pressure >= 1.0 and await self._forget_one():
+            pass
+        own = Level("files of one person", own_bytes, self._user_quota_bytes)
+        self._admission.take_file(user, own, self.level())
+        return self._user_quota_bytes - own_bytes
+
+    def level(self) -> Level:
+        """Return how full the quota of the whole box is."""
+        return Level("files", self._files.used_bytes, self._quota_bytes, FULL_STEP)
+
+    async def _receive(self, chunks: AsyncIterator[bytes], most_bytes: int) -> SealedFile:
         async with self._files.receive(MAX_MEDIA_BYTES) as writer:
             size_bytes = 0
             async for chunk in chunks:
                 size_bytes += len(chunk)
                 if size_bytes > MAX_MEDIA_BYTES:
                     raise TooLargeError(f"a file may have {MAX_MEDIA_BYTES} bytes")
+                if size_bytes > most_bytes:
+                    raise FileQuotaError("this file is larger than what is left for yours")
                 await writer.write(chunk)
             return await writer.keep()
 
     async def _make_room(self) -> None:
         """Let go of other servers' files, oldest first, until a large one fits: they can be had again."""
-        while self._files.used_bytes + MAX_MEDIA_BYTES > self._quota_bytes:
-            file_id = await self._ledger.run(_forget_oldest, self._server)
-            if file_id is None:
-                return
+        while self._files.used_bytes + MAX_MEDIA_BYTES > self._quota_bytes and await self._forget_one():
+            pass
+        if not self._admission.growing_is_welcome and not await self._forget_one():
+            raise LimitReachedError("this box has no room for another server's file")
+
+    async def _forget_one(self) -> bool:
+        file_id = await self._ledger.run(_forget_oldest, self._server)
+        if file_id is not None:
             await self._files.delete(file_id)
+        return file_id is not None
 
     async def _keep(self, step: Callable[[Change, int], None], file: SealedFile) -> None:
         try:
@@ -252,6 +282,21 @@ class Media:
 def known_file_ids(index: Index) -> list[str]:
     """Return the ids of all files that have a row; the others on disk are remains of uploads cut short."""
     return [row[0] for row in index.rows("SELECT file_id FROM media WHERE file_id IS NOT NULL")]
+
+
+def held_bytes(index: Index, user: UserId) -> int:
+    """Return what the files of one person take."""
+    return int(
+        index.value(
+            "SELECT coalesce(sum(size_bytes), 0) FROM media WHERE uploader = ? AND uploader IS NOT NULL",
+            index.find(user),
+        )
+    )
+
+
+def all_bytes(index: Index) -> int:
+    """Return what all files take, those of other servers included; reads every row."""
+    return int(index.value("SELECT coalesce(sum(size_bytes), 0) FROM media"))
 
 
 def _new_id() -> MediaId:

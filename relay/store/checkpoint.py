@@ -33,6 +33,7 @@ class Checkpointer:
         log_suspect: whether the index's log may not be on flash: it is to be discarded and the journal replayed.
         distrusted_count: how often that happened since a copy succeeded.
         cache_bytes: memory that index pages took when last measured.
+        index_bytes: what the index takes on flash, or will once it is committed, when last measured.
         done_count: completed checkpoints since the start.
         failed_count: copies that did not complete since the start.
     """
@@ -59,6 +60,7 @@ class Checkpointer:
         self._journal_limit_bytes = min(config.checkpoint_journal_mib * MIB, room_bytes)
         self._cache_limit_bytes = config.checkpoint_cache_mib * MIB
         self.cache_bytes = 0
+        self.index_bytes = index.used_bytes()
         self._copied: trio.Event | None = None
         self._half_copied = False
         self.wanted = False
@@ -79,8 +81,9 @@ class Checkpointer:
             self._begin_copy()
 
     def measure(self) -> None:
-        """Read how much memory the pages take; called where the index is owned."""
+        """Read how much memory and how much flash the pages take; called where the index is owned."""
         self.cache_bytes = self._index.cache_bytes()
+        self.index_bytes = self._index.used_bytes()
 
     @property
     def due(self) -> bool:

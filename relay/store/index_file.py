@@ -17,7 +17,8 @@ from relay.store.files import FileLayer
 from relay.store.read_only import ReadOnlyFiles
 from relay.store.tables import FIRST_FORMAT, Operation, Tables, Value, layout_digest, newest_format, number_operations
 
-_FRAME_BYTES = 4096 + 24
+_PAGE_BYTES = 4096
+_FRAME_BYTES = _PAGE_BYTES + 24
 _CACHE_KIB = 4096
 _BUSY_TIMEOUT_MS = 5_000
 _STATE_FORMAT = "INSERT INTO state_format VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET number = excluded.number"
@@ -254,6 +255,11 @@ class IndexFile:
     def cache_bytes(self) -> int:
         """Return the memory that pages take."""
         return self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0]
+
+    def used_bytes(self) -> int:
+        """Return what the index takes, pages free for use again not counted; both numbers stand in its first page."""
+        pages, free = self._connection.pragma("page_count"), self._connection.pragma("freelist_count")
+        return (int(pages) - int(free)) * _PAGE_BYTES
 
     def shrink(self) -> None:
         """Give the memory of clean pages back to the system, not only to this process."""

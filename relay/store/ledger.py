@@ -54,6 +54,7 @@ class LedgerStatus:
         segments_used: journal segments that hold changes the index does not hold durably.
         journal_bytes: sealed bytes since the last checkpoint.
         cache_bytes: memory that index pages take.
+        index_bytes: what the index takes on flash; room that deletions left in its file is not counted.
         fault: why no changes are taken in, empty while they are.
         fault_code: the code of that error.
         loose_end: where the last start found one more commit that does not open, empty where it found none: cut off
@@ -69,6 +70,7 @@ class LedgerStatus:
     segments: int
     journal_bytes: int
     cache_bytes: int
+    index_bytes: int
     checkpoints: int
     failed_checkpoints: int
     fault: str
@@ -232,6 +234,11 @@ class Ledger:
         return self._journal.boot
 
     @property
+    def index_bytes(self) -> int:
+        """Return what the index takes on flash, or will once it is committed."""
+        return self._checkpointer.index_bytes
+
+    @property
     def healthy(self) -> bool:
         """Return whether changes are taken in."""
         return self._committer.failure is None
@@ -249,6 +256,7 @@ class Ledger:
             segments=segments,
             journal_bytes=self._journal.written_bytes,
             cache_bytes=self._checkpointer.cache_bytes,
+            index_bytes=self.index_bytes,
             checkpoints=self._checkpointer.done_count,
             failed_checkpoints=self._checkpointer.failed_count,
             fault="" if failure is None else str(failure) or type(failure).__name__,

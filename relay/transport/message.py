@@ -157,6 +157,11 @@ class Request:
             raise TooLargeError(f"the body is longer than {limit_bytes} bytes")
         return self._whole
 
+    @property
+    def gathered_bytes(self) -> int:
+        """The length of the body, where it has been gathered whole."""
+        return len(self._whole or b"")
+
     def release(self) -> None:
         """Give back what the body took of the budget: the request is answered."""
         if self.budget is not None:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import trio
 
+from relay.base.config import LimitsConfig
 from relay.base.errors import ForbiddenError, PeerRefusedError, RelayError, UnreachableError
 from relay.base.ids import EventId, RoomAlias, RoomId, ServerName, UserId, server_of
 from relay.core.matrix import unpadded_base64
@@ -46,7 +47,7 @@ class Box:
         self.peers = BoxPeers(self)
         self.keys = ServerKeys(ledger, self.peers, clock, name)
         self.writer = RoomWriter(ledger, name, key, clock)
-        self.receiver = PduReceiver(ledger, self.keys, name, clock)
+        self.receiver = PduReceiver(ledger, self.keys, name, clock, town.limits)
         self.answering = Answering(ledger, name)
         self.unwelcome: set[UserId] = set()
         self.hosting = Hosting(ledger, keys=self.keys, server=name, key=key, clock=clock, may_invite=self._may_invite)
@@ -128,7 +129,8 @@ class Box:
 class Town:
     """All boxes that can reach each other. Those in `asleep` do not answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: LimitsConfig | None = None) -> None:
+        self.limits = limits or LimitsConfig()
         self.boxes: dict[ServerName, Box] = {}
         self.asleep: set[ServerName] = set()
         self.clock = FakeClock()

@@ -33,6 +33,7 @@ from relay.rooms.matrix.typing import Typing
 from relay.store.ledger import Change
 from relay.store.media_files import MediaFiles
 from relay.transport.message import Headers, Pieces, Request, Response
+from tests.fakes.bounds import SetGauges, admission
 from tests.fakes.clock import FakeClock
 from tests.fakes.files import MemoryFiles
 from tests.fakes.ledger import FOLDER, InlineWorkers, memory_ledger
@@ -133,7 +134,8 @@ def good(response: Response) -> Any:
 class Family:
     """The box."""
 
-    def __init__(self, parts: ClientParts, far: FarMedia, media_files: MediaFiles) -> None:
+    def __init__(self, parts: ClientParts, far: FarMedia, media_files: MediaFiles, gauges: SetGauges) -> None:
+        self.gauges = gauges
         self.parts = parts
         self.ledger = parts.ledger
         self.door = build(parts)
@@ -171,12 +173,16 @@ class NoOutlet:
 
 @contextlib.asynccontextmanager
 async def open_family(
-    files: MemoryFiles | None = None, rate: dict[str, Any] | None = None, *, logins: bool = False
+    files: MemoryFiles | None = None,
+    rate: dict[str, Any] | None = None,
+    *,
+    logins: bool = False,
+    limits: dict[str, Any] | None = None,
 ) -> AsyncIterator[Family]:
     """Open a box in memory; with `logins` a token has to come from one, else it is the name of its device."""
     kept = MemoryFiles() if files is None else files
     rates = rate or {"message_burst": 1_000_000, "message_per_s": 1_000_000.0}
-    config = Config.parse({"server": {"name": SERVER}, "rate": rates})
+    config = Config.parse({"server": {"name": SERVER}, "rate": rates, "limits": limits or {}})
     clock = FakeClock()
     async with memory_ledger(*TABLES, files=kept) as ledger:
         key = await signing_key.own_key(ledger, clock.wall_ms())
@@ -185,6 +191,8 @@ async def open_family(
         writer = RoomWriter(ledger, SERVER, key, clock)
         media_files = MediaFiles(FOLDER / "media", quota_bytes=QUOTA_BYTES, files=kept, workers=InlineWorkers())
         typing, far = Typing(ledger), FarMedia()
+        gauges = SetGauges()
+        admitting = admission(gauges, config.limits)
         parts = ClientParts(
             config=config,
             ledger=ledger,
@@ -198,9 +206,19 @@ async def open_family(
             backfiller=Backfiller(ledger, peers=peers, keys=keys, server=SERVER),
             typing=typing,
             outboxes=Outboxes(ledger, NoOutlet(), clock, SERVER, config.delivery),
-            media=Media(ledger, media_files, far, clock, SERVER, quota_bytes=QUOTA_BYTES),
+            media=Media(
+                ledger,
+                media_files,
+                far,
+                clock,
+                SERVER,
+                quota_bytes=QUOTA_BYTES,
+                user_quota_bytes=config.limits.user_media_mib * MIB,
+                admission=admitting,
+            ),
+            admission=admitting,
         )
-        yield Family(parts, far, media_files)
+        yield Family(parts, far, media_files, gauges)
     if files is None:
         kept.unregister()
 

@@ -8,10 +8,11 @@ from typing import Any
 import trio
 
 from relay.base.clock import SystemClock
-from relay.base.config import DeliveryConfig, RateConfig
+from relay.base.config import DeliveryConfig, LimitsConfig, RateConfig
 from relay.base.ids import DeviceId, EventId, RoomId, ServerName, UserId
 from relay.core.matrix.signing import SigningKey
 from relay.delivery import incoming, media
+from relay.delivery.bounds.relief import call_back
 from relay.delivery.home_again import greet_all
 from relay.delivery.incoming import Incoming
 from relay.delivery.introductions import Introductions
@@ -43,6 +44,7 @@ from relay.store.ledger import Change, Index, Ledger
 from relay.store.media_files import MediaFiles
 from relay.transport.destination import Destination
 from relay.transport.routing import Router
+from tests.fakes.bounds import SetGauges, admission
 from tests.fakes.files import MemoryFiles
 from tests.fakes.ledger import FOLDER, InlineWorkers, memory_ledger
 from tests.fakes.network import MemoryNetwork, destination
@@ -70,6 +72,7 @@ class FederatedBox:
     rates: RateConfig
     config: DeliveryConfig
     disk: MemoryFiles
+    limits: LimitsConfig
     clock: SystemClock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
@@ -84,11 +87,22 @@ class FederatedBox:
         self.leaving = Leaving(ledger, clock=clock, **shared)
         self.inboxes = RoomInboxes(ledger, peers=self.peers, keys=self.keys, server=name, clock=clock)
         self.typing = Typing(ledger)
-        self.receiver = PduReceiver(ledger, self.keys, name, clock)
-        self.incoming = Incoming(ledger, self.receiver, self.typing, name, clock)
+        self.receiver = PduReceiver(ledger, self.keys, name, clock, self.limits)
+        self.gauges = SetGauges()
+        self.admission = admission(self.gauges, self.limits)
+        self.incoming = Incoming(ledger, self.receiver, self.typing, name, clock, self.admission, self.limits)
         self.outboxes = Outboxes(ledger, MatrixOutlet(self.client, name), clock, name, self.config)
         files = MediaFiles(FOLDER / "media", quota_bytes=_QUOTA_BYTES, files=self.disk, workers=InlineWorkers())
-        self.media = Media(ledger, files, MatrixMedia(self.client), clock, name, quota_bytes=_QUOTA_BYTES)
+        self.media = Media(
+            ledger,
+            files,
+            MatrixMedia(self.client),
+            clock,
+            name,
+            quota_bytes=_QUOTA_BYTES,
+            user_quota_bytes=_QUOTA_BYTES,
+            admission=self.admission,
+        )
         self.own_keys = OwnKeys(name, key, [], clock)
         self.router: Router = door.build(
             door.FederationParts(
@@ -101,6 +115,7 @@ class FederatedBox:
                 answering=Answering(ledger, name),
                 incoming=self.incoming,
                 media=self.media,
+                admission=self.admission,
                 rates=self.rates,
                 peer_seen=self.outboxes.peer_seen,
                 version="0",
@@ -168,6 +183,7 @@ class FederatedTown:
         rates: RateConfig | None = None,
         config: DeliveryConfig = FAST,
         greet: bool = False,
+        limits: LimitsConfig | None = None,
     ) -> AsyncIterator[FederatedBox]:
         """Run a box until the block ends; with the same `files` it is the same box again."""
         server = ServerName(name)
@@ -176,12 +192,13 @@ class FederatedTown:
             key = await signing_key.own_key(ledger, SystemClock().wall_ms())
             client = FederationClient(await self.network.client(), Places(), server, key, timeout_s=10)
             rates = rates or RateConfig(federation_per_s=100_000, federation_burst=100_000)
-            box = FederatedBox(server, ledger, key, client, rates, config, disk)
+            box = FederatedBox(server, ledger, key, client, rates, config, disk, limits or LimitsConfig())
             async with trio.open_nursery() as nursery:
                 await nursery.start(box.outboxes.run)
                 await nursery.start(box.inboxes.run)
                 await nursery.start(box.typing.run)
                 await nursery.start(Introductions(ledger, server).run)
+                nursery.start_soon(call_back, box.admission, box.outboxes)
                 self.network.serve(name, 8448, box.router.answer)
                 self.network.cut.discard(name)
                 if greet:

@@ -12,11 +12,12 @@ from relay.client_api.history import History
 from relay.household.sessions import Session
 from relay.rooms.matrix.exchange.backfill import Backfiller
 from relay.transport.message import Request
+from tests.fakes.bounds import admission
 from tests.fakes.boxes import Box, Town
 
 
 async def page_all(box: Box, room: RoomId, limit: int) -> list[str]:
-    history = History(box.ledger, box.backfiller, box.town.clock)
+    history = History(box.ledger, box.backfiller, box.town.clock, admission())
     session = Session(box.user("bob"), DeviceId("D"))
     bodies: list[str] = []
     token = ""

@@ -65,7 +65,7 @@ class Outboxes:
         self._clock = clock
         self._server = server
         self._config = config
-        self._quota_bytes = config.to_device_quota_mib * MIB
+        self._quotas_bytes = (config.to_device_quota_mib * MIB, config.to_device_total_mib * MIB)
         self._jitter = jitter
         self._lanes: dict[ServerName, Lane] = {}
         # Who has everything up to `_dispatched`: those need no look into the ledger before the next event.
@@ -114,6 +114,10 @@ class Outboxes:
         lane.greeting = True
         await lane.attempted.wait()
 
+    def call_back(self, server: ServerName) -> None:
+        """Let `server` hear from us again: it was turned away, and is welcome now."""
+        self._lane(server).greeting = True
+
     async def knock(self, server: ServerName, edu: Json) -> None:
         """Send `edu` alone and at once, again and again until `server` takes it or turns out to be away."""
         with suppress(RelayError):
@@ -132,14 +136,14 @@ class Outboxes:
 
     async def _dispatch(self) -> None:
         while True:
-            look = await self._ledger.read(_look, self._dispatched, self._quota_bytes)
+            look = await self._ledger.read(_look, self._dispatched, *self._quotas_bytes)
             before, self._dispatched = self._dispatched, look.position
             for server, events in look.events.items():
                 self._lane(server, level_at=before).offer(events)
             for server in look.waiting:
                 self._lane(server, level_at=before).rows = True
             if look.over_quota:
-                await self._note(queue.keep_quota, self._quota_bytes)
+                await self._note(queue.keep_quota, *self._quotas_bytes)
             self._unsaved += look.count
             if look.count < queue.SCAN_PAGE:
                 break
@@ -330,7 +334,7 @@ def _start_of(index: Index, server: ServerName) -> tuple[Standing, Flight | None
     return queue.standing(index, server), queue.flight(index, server)
 
 
-def _look(index: Index, after: int, quota_bytes: int) -> _Look:
+def _look(index: Index, after: int, quota_bytes: int, total_bytes: int) -> _Look:
     page = departures.recipients(index, after, queue.SCAN_PAGE)
     events: dict[ServerName, list[tuple[int, Json]]] = {}
     for departure, servers in page:
@@ -341,7 +345,7 @@ def _look(index: Index, after: int, quota_bytes: int) -> _Look:
         events=events,
         waiting=queue.with_rows_waiting(index),
         count=len(page),
-        over_quota=queue.is_over_quota(index, quota_bytes),
+        over_quota=queue.is_over_quota(index, quota_bytes, total_bytes),
     )
 
 

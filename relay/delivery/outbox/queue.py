@@ -12,7 +12,6 @@ import orjson
 
 from relay.base.ids import ServerName, UserId, server_of
 from relay.base.limits import (
-    MAX_OUTBOX_TOTAL_BYTES,
     MAX_TRANSACTION_BYTES,
     MAX_TRANSACTION_EDUS,
     MAX_TRANSACTION_PDUS,
@@ -257,26 +256,29 @@ def take_replaced(change: Change, server: ServerName, kind: str, user: UserId) -
     return replaced
 
 
-def is_over_quota(index: Index, quota_bytes: int) -> bool:
+def is_over_quota(index: Index, quota_bytes: int, total_bytes: int) -> bool:
     """Return whether one destination, or all together, keep more waiting than they may."""
     row = index.row("SELECT max(queued_bytes), sum(queued_bytes) FROM outbox_destination")
-    return row is not None and ((row[0] or 0) > quota_bytes or (row[1] or 0) > MAX_OUTBOX_TOTAL_BYTES)
+    return row is not None and ((row[0] or 0) > quota_bytes or (row[1] or 0) > total_bytes)
 
 
-def keep_quota(change: Change, quota_bytes: int) -> None:
-    """Drop and count the oldest rows of one destination that keeps more waiting than it may; call until it is kept."""
+def keep_quota(change: Change, quota_bytes: int, total_bytes: int) -> None:
+    """Drop and count the oldest rows of one destination that keeps more waiting than it may; call until it is kept.
+
+    Where all together are too much it is the one that has been silent longest.
+    """
     worst = change.row("SELECT server, queued_bytes FROM outbox_destination ORDER BY queued_bytes DESC, server LIMIT 1")
     if worst is not None and worst[1] > quota_bytes:
         _drop_oldest(change, worst[0], worst[1] - quota_bytes)
         return
     total = change.value("SELECT coalesce(sum(queued_bytes), 0) FROM outbox_destination")
-    if total > MAX_OUTBOX_TOTAL_BYTES:
+    if total > total_bytes:
         # Whoever has been silent longest is the least likely to come back for it.
         dead = change.value(
             "SELECT server FROM outbox_destination WHERE queued_bytes > 0"
             " ORDER BY failing_since_ms IS NULL, failing_since_ms, server LIMIT 1"
         )
-        _drop_oldest(change, dead, total - MAX_OUTBOX_TOTAL_BYTES)
+        _drop_oldest(change, dead, total - total_bytes)
 
 
 def _drop_oldest(change: Change, number: int, too_many_bytes: int) -> None:

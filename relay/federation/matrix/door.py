@@ -29,6 +29,7 @@ from relay.base.limits import (
 )
 from relay.core.matrix import canonical_json
 from relay.core.matrix.replies import matrix_reply
+from relay.delivery.bounds.admission import Admission
 from relay.delivery.incoming import Incoming
 from relay.delivery.ledger import Ledger
 from relay.delivery.media import Media
@@ -71,6 +72,7 @@ class FederationParts:
     answering: Answering
     incoming: Incoming
     media: Media
+    admission: Admission
     rates: RateConfig = field(default_factory=RateConfig)
     peer_seen: Callable[[ServerName], None]
     version: str
@@ -88,12 +90,12 @@ def build(parts: FederationParts) -> Router:
     router = Router(refuse=refuse)
     asked = people.People(parts.ledger, parts.server)
     rooms = history.History(parts.answering, parts.server, parts.clock)
-    hands = handshakes.Handshakes(parts.hosting, gate.invites)
+    hands = handshakes.Handshakes(parts.hosting, parts.admission, gate.invites)
     files = Files(parts.media)
     router.add("GET", f"{_V1}/version", people.version_of(parts.version))
     router.add("GET", "/_matrix/key/v2/server", parts.own_keys.answer)
     endpoints: list[tuple[str, str, Answer]] = [
-        ("PUT", f"{_V1}/send/{{txnId}}", transactions.Transactions(parts.incoming).send),
+        ("PUT", f"{_V1}/send/{{txnId}}", transactions.Transactions(parts.incoming, parts.admission).send),
         ("GET", f"{_V1}/make_join/{{roomId}}/{{userId}}", hands.make_join),
         ("PUT", f"{_V2}/send_join/{{roomId}}/{{eventId}}", hands.send_join),
         ("GET", f"{_V1}/make_leave/{{roomId}}/{{userId}}", hands.make_leave),

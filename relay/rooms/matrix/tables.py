@@ -68,6 +68,10 @@ _INBOX = """CREATE TABLE IF NOT EXISTS inbox (
     number INTEGER PRIMARY KEY, room INTEGER NOT NULL, origin INTEGER NOT NULL, received_ms INTEGER NOT NULL,
     id BLOB NOT NULL, pdu BLOB NOT NULL)"""
 _INBOX_BY_ROOM = "CREATE INDEX IF NOT EXISTS inbox_by_room ON inbox (room)"
+# What waits, in bytes, and how many were dropped: for a room and an origin, for an origin (room 0), for all (0, 0).
+_INBOX_HELD = """CREATE TABLE IF NOT EXISTS inbox_held (
+    room INTEGER NOT NULL, origin INTEGER NOT NULL, bytes INTEGER NOT NULL, dropped INTEGER NOT NULL,
+    PRIMARY KEY (room, origin)) WITHOUT ROWID"""
 
 _INVITES = """CREATE TABLE IF NOT EXISTS invites (
     user INTEGER NOT NULL, room INTEGER NOT NULL, origin INTEGER NOT NULL, sender INTEGER NOT NULL,
@@ -149,6 +153,14 @@ DROP_ROOM_MEMBERSHIPS = Operation(135, "DELETE FROM memberships WHERE room = ?")
 DROP_ROOM_SERVERS = Operation(136, "DELETE FROM room_servers WHERE room = ?")
 RAISE_FLOOR = Operation(137, "UPDATE rooms SET floor = ?2 WHERE number = ?1")
 DROP_ROOM_INBOX = Operation(138, "DELETE FROM inbox WHERE room = ?")
+COUNT_INBOX = Operation(
+    139,
+    "INSERT INTO inbox_held VALUES (?1, ?2, max(?3, 0), ?4) ON CONFLICT (room, origin) DO UPDATE SET"
+    " bytes = max(bytes + ?3, 0), dropped = dropped + ?4",
+)
+FORGET_INBOX_COUNTS = Operation(140, "DELETE FROM inbox_held")
+DROP_OLDEST_OF_INBOX = Operation(141, "DELETE FROM inbox WHERE room = ? AND origin = ? AND number <= ?")
+FORGET_INBOX_COUNT = Operation(142, "DELETE FROM inbox_held WHERE room = ? AND origin = ?")
 
 # What makes room. All of it is lazy: a deletion that a power cut undoes is made again. The newest row of what numbers
 # are taken from stays, so that no number ever means two things.
@@ -188,6 +200,7 @@ TABLES = Tables(
         _DEPARTURES,
         _INBOX,
         _INBOX_BY_ROOM,
+        _INBOX_HELD,
         _INVITES,
         _WAITING_REDACTIONS,
         _RECEIPTS,

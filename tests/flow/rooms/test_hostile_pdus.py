@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from relay.base.ids import EventId, RoomId, ServerName
-from relay.base.limits import MAX_ROOM_INBOX_PDUS
-from relay.core.matrix.building import hash_and_sign, sign_raw
+from relay.base.ids import RoomId
+from relay.core.matrix.building import sign_raw
 from relay.core.matrix.room_versions import room_version
 from relay.rooms.matrix.deciding.drafting import Draft, held_room, lay_out
 from relay.rooms.matrix.storage import graph, inbox_book
@@ -216,24 +215,3 @@ async def test_a_room_that_is_not_here_is_no_place_to_push_to() -> None:
         raw = copy.deepcopy(dict(stored.event.raw))
         results = await here.receive(there.name, [raw, {"room_id": 7}, {}, "text", None, {"room_id": "!x"}])
         assert all("error" in result for result in results.values())
-
-
-async def test_an_inbox_holds_a_bounded_number_of_events() -> None:
-    town = Town()
-    async with town.box("a.example") as here, town.box("b.example") as there:
-        room = await _pair(here, there)
-        draft = await _draft(there, room, "bert")
-
-        def flood(change: Any) -> None:
-            held = held_room(change, room)
-            for number in range(MAX_ROOM_INBOX_PDUS + 3):
-                raw = {**draft, "prev_events": ["$" + "n" * 43], "depth": number}
-                event = hash_and_sign(raw, held.version, there.name, there.key)
-                inbox_book.add(change, held.number, ServerName("b.example"), event, 1)
-
-        await here.ledger.run(flood)
-        waiting = await here.ledger.read(inbox_book.waiting, room, 1000)
-        assert len(waiting) == MAX_ROOM_INBOX_PDUS
-        assert waiting[0].event.depth == 3
-        assert len({entry.event.event_id for entry in waiting}) == MAX_ROOM_INBOX_PDUS
-        assert EventId("") not in {entry.event.event_id for entry in waiting}

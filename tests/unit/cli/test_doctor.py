@@ -1,13 +1,16 @@
 import datetime
 import fcntl
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trustme
 
 from relay.base.config import Config
 from relay.base.ids import ServerName
+from relay.base.limits import MIB
 from relay.cli import doctor
 from relay.cli.own_ca import make_own_ca
 from relay.store.files import OS_FILES
@@ -52,9 +55,13 @@ def test_a_certificate_that_is_none_is_a_fault(box: Path) -> None:
     assert ("fault", "the certificate has ended") in found(box)
 
 
-def test_a_full_card_is_a_fault(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_LEAST_FREE_BYTES", 1 << 60)
-    assert any(level == "fault" and "MiB are free" in what for level, what in found(box))
+@pytest.mark.parametrize(("free_mib", "level"), [(512, "fault"), (513, "warning"), (1536, "warning"), (1537, None)])
+def test_a_card_is_full_where_nothing_new_is_taken_in_and_warned_of_before(
+    box: Path, monkeypatch: pytest.MonkeyPatch, free_mib: int, level: str | None
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free_mib * MIB))
+    found = [finding for finding in doctor.find_in_files(box) if "MiB are free" in finding.what]
+    assert [finding.level for finding in found] == ([level] if level else [])
 
 
 def test_a_clock_before_the_box_was_built_is_a_fault(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from relay.household.login_limits import LoginLimits
 from relay.household.sessions import Sessions
 from relay.household.tables import TABLES
 from relay.household.tokens import Tokens
+from tests.fakes.bounds import admission
 from tests.fakes.clock import FakeClock
 from tests.fakes.http import answer_json, make_request
 from tests.fakes.ledger import memory_ledger
@@ -63,7 +64,7 @@ class Flat:
         self.noted: list[tuple[UserId, DeviceId | None]] = []
         self.spread: list[tuple[UserId, dict[str, Any]]] = []
         self.left: list[UserId] = []
-        self.door = Door(Sessions(ledger, self.clock).authenticate)
+        self.door = Door(Sessions(ledger, self.clock).authenticate, admission())
         limits = LoginLimits(RateConfig(login_burst=5, login_per_minute=6), now_s=lambda: self.now_s)
         auth = InteractiveAuth(ledger, SERVER, limits, now_s=lambda: self.now_s)
         queries = KeyQueries(ledger, self.peers, SERVER, lambda _index, _user: 0)

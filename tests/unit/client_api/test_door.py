@@ -12,6 +12,7 @@ from relay.client_api.door import Door, Reply, json_object
 from relay.household.faults import UnknownTokenError
 from relay.household.sessions import Session
 from relay.transport.message import Headers, Pieces, Request, Response
+from tests.fakes.bounds import admission
 
 ANN = Session(UserId("@ann:h"), DeviceId("D"))
 
@@ -35,7 +36,7 @@ async def nothing(_request: Request) -> Reply:
 
 
 def door() -> Door:
-    made = Door(authenticate)
+    made = Door(authenticate, admission())
     made.private("GET", "/_matrix/client/v3/who", who)
     made.public("POST", "/_matrix/client/v3/limited", limited)
     made.public("GET", "/_matrix/client/v3/nothing", nothing)

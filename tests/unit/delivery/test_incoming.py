@@ -188,7 +188,7 @@ async def test_old_transactions_are_forgotten() -> None:
     async with two_boxes() as (ada, bob):
         _, alice, _ = await shared_room(ada, bob)
         clock = FakeClock(tick_ms=0)
-        incoming = Incoming(ada.ledger, ada.receiver, ada.typing, ada.name, clock)
+        incoming = Incoming(ada.ledger, ada.receiver, ada.typing, ada.name, clock, ada.admission)
         await incoming.receive(bob.name, "t1", [], [])
         clock.now_ms += TRANSACTION_MEMORY_S * 1000 + 1
         await incoming.receive(bob.name, "t2", [], [])

@@ -13,6 +13,7 @@ from relay.delivery.media import TABLES, CannotOverwriteError, Media, RemoteFile
 from relay.store.ledger import Ledger
 from relay.store.media_files import MediaFiles
 from relay.transport.message import Pieces
+from tests.fakes.bounds import admission
 from tests.fakes.clock import FakeClock
 from tests.fakes.family import FarMedia
 from tests.fakes.files import MemoryFiles
@@ -32,7 +33,21 @@ async def shelf(quota_bytes: int = 10 * MAX_MEDIA_BYTES) -> AsyncIterator[Shelf]
     async with memory_ledger(TABLES, files=kept) as ledger:
         files = MediaFiles(FOLDER / "media", quota_bytes=quota_bytes, files=kept, workers=InlineWorkers())
         far = FarMedia()
-        yield Shelf(ledger, files, far, Media(ledger, files, far, FakeClock(), HERE, quota_bytes=quota_bytes))
+        yield Shelf(
+            ledger,
+            files,
+            far,
+            Media(
+                ledger,
+                files,
+                far,
+                FakeClock(),
+                HERE,
+                quota_bytes=quota_bytes,
+                user_quota_bytes=quota_bytes,
+                admission=admission(),
+            ),
+        )
     kept.unregister()
 
 
@@ -80,7 +95,16 @@ async def test_a_fetch_that_breaks_off_leaves_nothing_and_can_be_tried_again() -
             yield RemoteFile(None, None, broken())
 
     async with shelf() as there:
-        broken = Media(there.ledger, there.files, Breaking(), FakeClock(), HERE, quota_bytes=10 * MAX_MEDIA_BYTES)
+        broken = Media(
+            there.ledger,
+            there.files,
+            Breaking(),
+            FakeClock(),
+            HERE,
+            quota_bytes=10 * MAX_MEDIA_BYTES,
+            user_quota_bytes=10 * MAX_MEDIA_BYTES,
+            admission=admission(),
+        )
         for _ in range(2):
             with pytest.raises(UnreachableError):
                 await broken.find(FAR, MediaId("a"))

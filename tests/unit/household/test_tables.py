@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from relay.base.config import LimitsConfig
 from relay.base.ids import DeviceId, RoomId, ServerName
 from relay.base.limits import MAX_FILTERS_PER_USER, TO_DEVICE_SEEN_CHANGES
 from relay.household import (
@@ -78,10 +79,10 @@ async def _hear_of_others(ledger: Ledger) -> None:
     await ledger.run(acknowledged.note, ALICE, TABLET, ledger.position)
     await ledger.run(to_device.enqueue, ALICE, TABLET, CAROL, "m.test", {"n": 2})
 
-    def overflow(change: Change) -> None:
-        to_device.shrink(change, change.intern(ALICE), TABLET, 0)
-
-    await ledger.run(overflow)
+    small = LimitsConfig(device_inbox_mib=1)
+    for number in range(18):
+        content = {"n": number, "filling": "x" * 60_000}
+        await ledger.run(to_device.enqueue, ALICE, TABLET, CAROL, "m.test", content, limits=small)
 
     def much_later(change: Change) -> None:
         change.position += 2 * TO_DEVICE_SEEN_CHANGES + 1

@@ -2,12 +2,16 @@ from typing import Any
 
 import pytest
 
+from relay.base.config import LimitsConfig
 from relay.base.errors import InvalidInputError, TooLargeError
-from relay.base.ids import DeviceId
-from relay.base.limits import MAX_EVENT_BYTES, TO_DEVICE_SEEN_CHANGES
-from relay.household import to_device
+from relay.base.ids import DeviceId, UserId
+from relay.base.limits import KIB, MAX_EVENT_BYTES, MIB, TO_DEVICE_ENTRY_BYTES, TO_DEVICE_SEEN_CHANGES
+from relay.household import devices, to_device
+from relay.household.stored_json import pack
 from relay.store.ledger import Change, Ledger
 from tests.unit.household.conftest import ALICE, BOB, CAROL, PHONE, TABLET
+
+SMALL = LimitsConfig(device_inbox_mib=1)
 
 
 async def _texts(ledger: Ledger, device: DeviceId = PHONE, after: int = 0, limit: int = 100) -> list[Any]:
@@ -70,19 +74,79 @@ async def test_what_cannot_be_stored_is_left_out_and_named_to_the_own_apps(home:
             to_device.check_content(content)
 
 
-async def test_an_inbox_that_overflows_loses_the_oldest_of_whoever_sent_most(home: Ledger) -> None:
-    for number in range(8):
-        await home.run(to_device.enqueue, ALICE, PHONE, CAROL, "m.test", {"text": number})
-        if number % 4 == 0:
-            await home.run(to_device.enqueue, ALICE, PHONE, BOB, "m.test", {"text": f"bob {number}"})
+async def _held(ledger: Ledger) -> dict[DeviceId, tuple[int, int]]:
+    return {one.device: (one.held_bytes, one.dropped) for one in await ledger.read(to_device.fullest, 10)}
 
-    def shrink(change: Change, most: int) -> None:
-        to_device.shrink(change, change.intern(ALICE), PHONE, most)
 
-    await home.run(shrink, 10)
-    assert len(await _texts(home)) == 10
-    await home.run(shrink, 9)
-    assert await _texts(home) == ["bob 0", "bob 4", 5, 6, 7]
+async def _send(ledger: Ledger, sender: UserId, text: str, size: int, device: DeviceId = PHONE) -> None:
+    content = {"text": text, "filling": "x" * size}
+    await ledger.run(to_device.enqueue, ALICE, device, sender, "m.test", content, limits=SMALL)
+
+
+async def test_an_inbox_is_full_at_its_limit_in_bytes_and_loses_the_oldest_of_the_server_that_sent_most(
+    home: Ledger,
+) -> None:
+    await _send(home, BOB, "bob", 25_000)
+    for number in range(16):
+        await _send(home, CAROL, str(number), 60_000)
+    (held,) = (await _held(home)).values()
+    left = MIB - held[0]
+    assert held[1] == 0
+    assert 0 < left < 64 * KIB
+    frame = len(pack({"text": "fits", "filling": ""})) + TO_DEVICE_ENTRY_BYTES + 3
+    await _send(home, CAROL, "fits", left - frame)
+    size_bytes, dropped = (await _held(home))[PHONE]
+    assert (MIB - 8 <= size_bytes <= MIB, dropped) == (True, 0)
+    assert len(await _texts(home)) == 18
+    await _send(home, BOB, "over", 1000)
+    bytes_left, dropped = (await _held(home))[PHONE]
+    assert dropped == 2
+    assert bytes_left <= MIB
+    assert await _texts(home) == ["bob", *map(str, range(2, 16)), "fits", "over"]
+
+
+async def test_all_inboxes_together_are_bounded_and_the_device_away_longest_pays(home: Ledger) -> None:
+    both = LimitsConfig(device_inbox_mib=1, devices_inbox_mib=1)
+    await home.run(devices.touch, ALICE, TABLET, 1)
+    await home.run(devices.touch, ALICE, PHONE, 2_000_000)
+    for number in range(10):
+        for device in (TABLET, PHONE):
+            content = {"text": number, "filling": "x" * 60_000}
+            await home.run(to_device.enqueue, ALICE, device, CAROL, "m.test", content, limits=both)
+    held = await _held(home)
+    assert held[PHONE][1] == 0
+    assert held[TABLET][1] > 0
+    assert await home.read(to_device.held_bytes) <= MIB
+    assert await _texts(home) == list(range(10))
+    assert (await _texts(home, TABLET))[-1] == 9
+
+
+async def test_what_an_app_took_or_a_device_leaves_behind_no_longer_counts(home: Ledger) -> None:
+    await _send(home, BOB, "one", 1000)
+    await _send(home, BOB, "two", 1000)
+    await _send(home, BOB, "other", 1000, TABLET)
+    held = (await _held(home))[PHONE][0]
+    position = (await home.read(to_device.pending, ALICE, PHONE, 0, home.position, 1))[0][0]
+    await home.run(to_device.drop_up_to, ALICE, PHONE, position)
+    assert (await _held(home))[PHONE][0] == held / 2
+    await home.run(devices.delete, ALICE, [TABLET])
+    assert TABLET not in await _held(home)
+    await home.run(to_device.drop_up_to, ALICE, PHONE, home.position)
+    assert await home.read(to_device.held_bytes) == 0
+
+
+async def test_counts_that_are_not_right_are_made_right(home: Ledger) -> None:
+    await _send(home, BOB, "one", 1000)
+    assert not await home.read(to_device.is_miscounted)
+    right = await _held(home)
+
+    def spoil(change: Change) -> None:
+        change.write(to_device.OPERATIONS[6], change.find(ALICE), PHONE, -500, 0)
+
+    await home.run(spoil)
+    assert await home.read(to_device.is_miscounted)
+    await home.run(to_device.recount)
+    assert await _held(home) == right
 
 
 async def test_the_same_message_id_of_a_sender_is_kept_once(home: Ledger) -> None:

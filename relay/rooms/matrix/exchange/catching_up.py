@@ -60,12 +60,12 @@ class CatchingUp:
                 newest = _newest(template.get("event"))
                 missing = await self._ledger.read(_missing, newest)
                 pdus = [await self._peers.event(server, event_id) for event_id in missing]
+                if pdus:
+                    checked = await self._receiver.prepare(server, pdus)
+                    await self._ledger.run(self._receiver.accept, server, checked)
             except RelayError as error:
                 log.debug("rooms.newest_unknown", code=error.code)
                 continue
-            if pdus:
-                checked = await self._receiver.prepare(server, pdus)
-                await self._ledger.run(self._receiver.accept, server, checked)
             return
 
 

@@ -51,6 +51,8 @@ class RoomInboxes:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run for ever; also takes up what a restart found waiting, and cleans up after joins that were cut short."""
         await join_commit.abandon_unfinished(self._ledger)
+        if await self._ledger.read(inbox_book.is_miscounted):
+            await self._ledger.run(inbox_book.recount)
         async with trio.open_nursery() as nursery:
             with self._ledger.watch(inbox_book.WAKE) as watch:
                 task_status.started()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relay.base.clock import Clock
+from relay.base.config import LimitsConfig
 from relay.base.errors import ForbiddenError, RelayError
 from relay.base.ids import EventId, RoomId, ServerName, parse_room_id
 from relay.base.limits import MAX_REMEMBERED_VERSIONS
@@ -25,8 +26,11 @@ PduResult = dict[str, Any]
 class PduReceiver:
     """Takes the PDUs of transactions."""
 
-    def __init__(self, ledger: Ledger, keys: ServerKeys, server: ServerName, clock: Clock) -> None:
+    def __init__(
+        self, ledger: Ledger, keys: ServerKeys, server: ServerName, clock: Clock, limits: LimitsConfig | None = None
+    ) -> None:
         self._ledger = ledger
+        self._limits = limits or LimitsConfig()
         self._checker = EventChecker(keys)
         self._server = server
         self._clock = clock
@@ -64,6 +68,9 @@ class PduReceiver:
 
         Returns:
             For each PDU whose id can be made out {} or {"error": text}; a rejected event is no error.
+
+        Raises:
+            InboxFullError: too much of this origin waits for ancestors; the change is to be taken back whole.
         """
         results: dict[EventId, PduResult] = {}
         # A sender may list them in any order.
@@ -89,14 +96,17 @@ class PduReceiver:
             commit(change, room, decision, self._server)
             inbox_book.wake_waiting(change, room.number)
         elif not isinstance(decision, Known):
-            inbox_book.add(change, room.number, origin, event, self._clock.wall_ms())
+            self._wait(change, room.number, origin, event)
         return None
 
     def _keep_for_join(self, change: Change, origin: ServerName, event: Event) -> str | None:
         if join_commit.version_of(change, event.room_id) is not None:
-            inbox_book.add(change, change.intern(event.room_id), origin, event, self._clock.wall_ms())
+            self._wait(change, change.intern(event.room_id), origin, event)
             return None
         return None if invites.withdraw(change, event) else "this server is not in the room"
+
+    def _wait(self, change: Change, room: int, origin: ServerName, event: Event) -> None:
+        inbox_book.add(change, room, origin, event, self._clock.wall_ms(), self._limits)
 
 
 def _room_of(raw: Mapping[str, Any]) -> str:

@@ -24,7 +24,6 @@ from relay.rooms.matrix.storage.stored_event import Flags
 from relay.rooms.matrix.tables import (
     CLOSE_JOIN,
     DROP_ROOM_EVENTS,
-    DROP_ROOM_INBOX,
     DROP_ROOM_MEMBERSHIPS,
     DROP_ROOM_SERVERS,
     DROP_ROOM_STATE,
@@ -110,9 +109,10 @@ def _complete_state(change: Change, room: int, version: RoomVersion, group: int,
 def abandon(change: Change, room: int) -> None:
     """Take away what a join left behind that did not come to its end."""
     if not _is_held(change, room):
-        dropped = (DROP_ROOM_EVENTS, DROP_ROOM_STATE, DROP_ROOM_MEMBERSHIPS, DROP_ROOM_SERVERS, DROP_ROOM_INBOX)
+        dropped = (DROP_ROOM_EVENTS, DROP_ROOM_STATE, DROP_ROOM_MEMBERSHIPS, DROP_ROOM_SERVERS)
         for operation in dropped:
             change.write(operation, room)
+        inbox_book.remove_all(change, room)
     change.write(CLOSE_JOIN, room)
 
 

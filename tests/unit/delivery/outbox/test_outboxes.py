@@ -273,6 +273,33 @@ async def test_the_quota_drops_and_counts_the_oldest(autojump_clock: MockClock) 
         assert waiting.edus[-1]["content"]["message_id"] == "29"
 
 
+async def test_where_all_destinations_are_too_much_the_one_silent_longest_loses_its_oldest(
+    autojump_clock: MockClock,
+) -> None:
+    config = DeliveryConfig(retry_first_s=2, to_device_quota_mib=1, to_device_total_mib=1)
+    async with open_house() as ledger, running(ledger, FakeOutlet(), config) as boxes:
+        await queue_edu(ledger, {"message_id": "first"}, OPA)
+        await trio.sleep(100)
+        for number in range(6):
+            for server in (OMA, OPA):
+                await queue_edu(ledger, {"message_id": str(number), "blob": "x" * 100_000}, server)
+        await trio.sleep(10)
+        standings = await boxes.status()
+        assert sum(standing.queued_bytes for standing in standings.values()) <= 1024 * 1024
+        assert (standings[OMA].dropped, standings[OPA].dropped > 0) == (0, True)
+        waiting = await ledger.read(lambda index: outbox_queue.next_batch(index, OPA, 0))
+        assert waiting.edus[-1]["content"]["message_id"] == "5"
+
+
+async def test_a_server_that_is_called_back_hears_from_us_again(autojump_clock: MockClock) -> None:
+    oma = SleepingPeer()
+    async with open_house() as ledger, running(ledger, FakeOutlet(oma=oma)) as boxes:
+        for count in (1, 2):
+            boxes.call_back(OMA)
+            await trio.sleep(1)
+            assert len(oma.transactions) == count
+
+
 async def test_volatile_units_leave_and_typing_does_not_wait(autojump_clock: MockClock) -> None:
     oma = SleepingPeer()
     typing = {"edu_type": "m.typing", "content": {"typing": True}}

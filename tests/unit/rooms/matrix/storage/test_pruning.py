@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from relay.base.config import LimitsConfig
 from relay.base.ids import EventId, RoomId
 from relay.rooms.matrix import receipts, timeline
 from relay.rooms.matrix.storage import graph, history, pruning, state
@@ -179,7 +180,7 @@ async def test_what_waits_for_ancestors_holds_the_whole_room() -> None:
             held = graph.row(change, room)
             assert held is not None
             tip = graph.by_number(change, held.tips[0]).event
-            inbox_book.add(change, held.number, box.name, tip, 1)
+            inbox_book.add(change, held.number, box.name, tip, 1, LimitsConfig())
 
         await box.ledger.run(wait)
         assert await prune(box, room) == 0
