@@ -19,8 +19,10 @@ class NotRunningError(RelayError):
     retryable = True
 
 
-def ask(folder: Path, fields: dict[str, Any], *, timeout_s: float = ADMIN_CALL_TIMEOUT_S) -> dict[str, Any]:
-    """Return the running box's result for the request `fields` (wire form).
+def ask(
+    folder: Path, fields: dict[str, Any], *, timeout_s: float = ADMIN_CALL_TIMEOUT_S, descriptor: int | None = None
+) -> dict[str, Any]:
+    """Return the running box's result for the request `fields` (wire form), an open file handed over with it if given.
 
     Raises:
         NotRunningError: nobody listens.
@@ -37,10 +39,15 @@ def ask(folder: Path, fields: dict[str, Any], *, timeout_s: float = ADMIN_CALL_T
         except OSError as error:
             raise UnreachableError(f"the admin socket does not answer: {error.strerror}") from None
         try:
-            connection.sendall(render_line(fields))
+            _send(connection, render_line(fields), descriptor)
             return result_of(_receive_one(connection, time.monotonic() + timeout_s))
         except OSError as error:
             raise UnreachableError(f"the box went away while it was asked: {error.strerror or error}") from None
+
+
+def _send(connection: socket.socket, line: bytes, descriptor: int | None) -> None:
+    sent = 0 if descriptor is None else socket.send_fds(connection, [line], [descriptor])
+    connection.sendall(line[sent:])
 
 
 def _receive_one(connection: socket.socket, deadline: float) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, Protocol, assert_never
 
 from relay.admin.requests import (
     AddUser,
+    CreateBackup,
     CreateInvite,
     DeactivateUser,
     Doctor,
@@ -87,24 +88,46 @@ class Report(Protocol):
         ...
 
 
-class HouseOperator:
-    """Carries out requests on `people` and `report`; `stop` is None where nothing runs that could stop."""
+class Backups(Protocol):
+    """Whoever copies the house."""
 
-    def __init__(self, people: People, report: Report, *, stop: Callable[[bool], None] | None) -> None:
+    async def create(self, request: CreateBackup) -> dict[str, Any]:
+        """Write a backup into the pipe of `request`; return what it holds.
+
+        Raises:
+            ConflictError: another one is under way.
+            UnreachableError: nobody reads the pipe any more.
+        """
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """Return whether one is under way, and how far."""
+        ...
+
+
+class HouseOperator:
+    """Carries out requests on `people`, `report` and `backups`; `stop` is None where nothing runs that could stop."""
+
+    def __init__(
+        self, people: People, report: Report, *, stop: Callable[[bool], None] | None, backups: Backups | None = None
+    ) -> None:
         self._people = people
         self._report = report
+        self._backups = backups
         self._stop = stop
 
     async def carry_out(self, request: Request) -> dict[str, Any]:
         """Return the result of `request`; see `relay.admin.operator.Operator`."""
         match request:
             case Status():
-                return {"running": self._stop is not None, **await self._report.status()}
+                return {"running": self._stop is not None, **await self._report.status(), **self._backup_status()}
             case Doctor():
                 return {"findings": [dataclasses.asdict(finding) for finding in await self._report.findings()]}
             case CreateInvite():
                 token, expires_ms = await self._people.invite()
                 return {"token": token, "expires_ms": expires_ms}
+            case CreateBackup():
+                return await self._create_backup(request)
             case Restart() | Stop():
                 return self._end(restart=isinstance(request, Restart))
             case AddUser() | ListUsers() | SetPassword() | DeactivateUser():
@@ -125,6 +148,14 @@ class HouseOperator:
             case _:
                 assert_never(request)
         return {"user": request.name}
+
+    async def _create_backup(self, request: CreateBackup) -> dict[str, Any]:
+        if self._backups is None:
+            raise ConflictError("nothing here can be backed up")
+        return await self._backups.create(request)
+
+    def _backup_status(self) -> dict[str, Any]:
+        return {} if self._backups is None else {"backup": self._backups.status()}
 
     def _end(self, *, restart: bool) -> dict[str, Any]:
         if self._stop is None:

@@ -56,6 +56,23 @@ class CreateInvite:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class CreateBackup:
+    """Write a backup into a pipe.
+
+    Attributes:
+        key: the key of the archive, 32 bytes in hexadecimal: what it is made of stays with whoever asks.
+        parameters: what the archive says of that key, in hexadecimal.
+        since_last: only what changed since the last backup that was kept; everything where there was none.
+        descriptor: the pipe, handed over beside the request; whoever asks closes it.
+    """
+
+    key: str = dataclasses.field(repr=False)
+    parameters: str
+    since_last: bool = False
+    descriptor: int = dataclasses.field(default=-1, metadata={"handed": True})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Restart:
     """Stop cleanly and start again."""
 
@@ -65,7 +82,9 @@ class Stop:
     """Stop cleanly and stay stopped."""
 
 
-Request = Status | Doctor | AddUser | ListUsers | SetPassword | DeactivateUser | CreateInvite | Restart | Stop
+Request = (
+    Status | Doctor | AddUser | ListUsers | SetPassword | DeactivateUser | CreateInvite | CreateBackup | Restart | Stop
+)
 
 VERBS: dict[str, type[Request]] = {
     "status": Status,
@@ -75,14 +94,15 @@ VERBS: dict[str, type[Request]] = {
     "user_passwd": SetPassword,
     "user_deactivate": DeactivateUser,
     "invite_create": CreateInvite,
+    "backup_create": CreateBackup,
     "restart": Restart,
     "stop": Stop,
 }
-_MAX_BYTES = {"name": MAX_NAME_BYTES, "password": MAX_PASSWORD_BYTES}
+_MAX_BYTES = {"name": MAX_NAME_BYTES, "password": MAX_PASSWORD_BYTES, "key": 64, "parameters": 128}
 
 
-def parse_request(fields: Mapping[str, Any]) -> Request:
-    """Return the request that `fields` spell.
+def parse_request(fields: Mapping[str, Any], descriptor: int | None = None) -> Request:
+    """Return the request that `fields` spell, with the open file that was handed over beside them.
 
     Raises:
         InvalidInputError: the verb or a field is unknown, of the wrong type, empty or too long.
@@ -94,7 +114,8 @@ def parse_request(fields: Mapping[str, Any]) -> Request:
         raise InvalidInputError(f"there is no such verb; known are {', '.join(VERBS)}")
     types = get_type_hints(kind)
     given = {name: value for name, value in fields.items() if name != "verb"}
-    unknown = sorted(given.keys() - types.keys())
+    handed = {field.name for field in dataclasses.fields(kind) if field.metadata.get("handed")}
+    unknown = sorted(given.keys() - (types.keys() - handed))
     if unknown:
         raise InvalidInputError(f"{verb} takes no {', '.join(unknown)[:100]}")
     for field in dataclasses.fields(kind):
@@ -103,7 +124,9 @@ def parse_request(fields: Mapping[str, Any]) -> Request:
                 raise MissingParamError(f"{verb} needs {field.name}")
             continue
         _check(field.name, given[field.name], types[field.name])
-    return kind(**given)
+    if handed and descriptor is None:
+        raise MissingParamError(f"{verb} needs an open file handed over with it")
+    return kind(**given, **dict.fromkeys(handed, descriptor))
 
 
 def _check(name: str, value: object, kind: type) -> None:

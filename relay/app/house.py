@@ -84,14 +84,23 @@ async def open_house(folder: Path, config: Config, flash: Flash | None = None) -
         yield House(folder=folder, config=config, clock=clock, keyring=keys, ledger=ledger, key=key, flash=flash)
 
 
+def key_source(folder: Path, config: StoreConfig, *, new: bool) -> KeyFile | Passphrase:
+    """Return where the root key of `folder` comes from; for a new one a key file that is missing is made.
+
+    Raises:
+        ConfigError: there is nobody to ask for the passphrase.
+    """
+    if config.key_source == "passphrase":
+        return Passphrase(_passphrase(new=new))
+    source = KeyFile(folder / config.key_file)
+    if new and not source.path.exists():
+        source.create()
+    return source
+
+
 def _unlock(folder: Path, config: StoreConfig) -> Keyring:
     new = not (folder / keyring.FILE_NAME).exists()
-    if config.key_source == "passphrase":
-        source: KeyFile | Passphrase = Passphrase(_passphrase(new=new))
-    else:
-        source = KeyFile(folder / config.key_file)
-        if new and not source.path.exists():
-            source.create()
+    source = key_source(folder, config, new=new)
     return keyring.create_keyring(folder, source) if new else keyring.open_keyring(folder, source)
 
 

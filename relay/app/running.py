@@ -13,6 +13,7 @@ import trio
 from relay.admin.operations import HouseOperator
 from relay.admin.operator import Operator
 from relay.admin.server import serve_admin
+from relay.app.backup import Backups
 from relay.app.family import family_door
 from relay.app.health import HouseReport
 from relay.app.house import House, open_house
@@ -62,7 +63,7 @@ def _fault_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 async def open_offline(folder: Path, config: Config) -> AsyncIterator[Operator]:
     """Open the house without doors and network, for the command line; `folder` may be empty."""
     async with open_house(folder, config) as house:
-        yield HouseOperator(HousePeople(house, None), HouseReport(house, {}), stop=None)
+        yield HouseOperator(HousePeople(house, None), HouseReport(house, {}), stop=None, backups=Backups(house))
 
 
 class _Stop:
@@ -93,7 +94,10 @@ async def _serve_house(house: House, network: Network, stop: _Stop) -> None:
     supervisor = Supervisor()
     leave_rooms = MemberRefresh(house.ledger, network.writer, network.leaving, house.clock).leave_all
     operator = HouseOperator(
-        HousePeople(house, leave_rooms), HouseReport(house, listening, network.admission), stop=stop
+        HousePeople(house, leave_rooms),
+        HouseReport(house, listening, network.admission),
+        stop=stop,
+        backups=Backups(house),
     )
     async with trio.open_nursery() as workers:
         await network.start(workers)

@@ -12,6 +12,7 @@ import click
 
 from relay.admin.client import NotRunningError
 from relay.base.errors import Fault, RelayError, UnreachableError
+from relay.cli.backup import backup
 from relay.cli.operate import operate
 from relay.cli.provisioning import read_password
 from relay.console import words
@@ -164,6 +165,9 @@ def _password(file: Path | None) -> str:
         raise click.UsageError("no terminal to ask for the password: give --password-file")
     text: str = click.prompt("Password", hide_input=True, confirmation_prompt="The same again")
     return text
+
+
+relay.add_command(backup)
 
 
 @relay.group(no_args_is_help=True)

@@ -15,14 +15,17 @@ from relay.admin.client import NotRunningError, ask
 from relay.admin.requests import Request, parse_request
 from relay.base.config import FILE_NAME, load
 from relay.base.errors import ConfigError, ConflictError, ForbiddenError, InvalidInputError
+from relay.base.limits import ADMIN_CALL_TIMEOUT_S
 from relay.cli import own_ca, reset
 from relay.cli.files import write_whole
 from relay.cli.invitation import describe_address, describe_invitation, public_url
 from relay.cli.provisioning import ProvisionPlan, provision, provisioned, refuse_plain_outside
 
 
-def operate(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the result of the request `fields`, `{"verb": ..., ...}`.
+def operate(
+    folder: Path, fields: dict[str, Any], *, timeout_s: float = ADMIN_CALL_TIMEOUT_S, descriptor: int | None = None
+) -> dict[str, Any]:
+    """Return the result of the request `fields`, `{"verb": ..., ...}`, with an open file where it needs one.
 
     Raises:
         RelayError: it was refused or failed.
@@ -31,9 +34,9 @@ def operate(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     local = _LOCAL.get(verb) if isinstance(verb, str) else None
     if local is not None:
         return local(folder, {name: value for name, value in fields.items() if name != "verb"})
-    request = parse_request(fields)
+    request = parse_request(fields, descriptor)
     try:
-        result = ask(folder, fields)
+        result = ask(folder, fields, timeout_s=timeout_s, descriptor=descriptor)
     except NotRunningError:
         result = _carry_out_offline(folder, str(verb), request)
     if verb == "invite_create":

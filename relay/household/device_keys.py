@@ -55,6 +55,7 @@ _SET_FALLBACK = Operation(
 )
 _USE_FALLBACK = Operation(337, "UPDATE fallback_keys SET used = 1 WHERE user = ? AND device = ? AND algorithm = ?")
 _DROP_FALLBACK = Operation(338, "DELETE FROM fallback_keys WHERE user = ? AND device = ?")
+_WITHDRAW = Operation(339, "UPDATE one_time_keys SET key = NULL, claimed = ? WHERE claimed = 0")
 OPERATIONS = (
     _SET_KEYS,
     _DROP_KEYS,
@@ -65,6 +66,7 @@ OPERATIONS = (
     _SET_FALLBACK,
     _USE_FALLBACK,
     _DROP_FALLBACK,
+    _WITHDRAW,
 )
 
 _COUNTED_ALWAYS = "signed_curve25519"
@@ -161,6 +163,14 @@ def drop_device(change: Change, user: int, device: DeviceId) -> bool:
 def drop_claims(change: Change, user: int, device: DeviceId, before: int) -> None:
     """Forget the names of keys that were claimed before a position."""
     change.write(_PRUNE_CLAIMED, user, device, before)
+
+
+def withdraw_one_time(change: Change) -> None:
+    """Give no one-time key of now out any more: this box came from a backup, and somebody may have had them since.
+
+    The apps see that none are left and upload new ones; fallback keys stay.
+    """
+    change.write(_WITHDRAW, change.position)
 
 
 def _set_keys(change: Change, number: int, user: UserId, device: DeviceId, keys: dict[str, Any]) -> bool:

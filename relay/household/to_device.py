@@ -37,6 +37,7 @@ _DROP_DEVICE = Operation(377, "DELETE FROM to_device WHERE user = ? AND device =
 _SEEN = Operation(378, "INSERT INTO to_device_seen (name, position) VALUES (?, ?)")
 _PRUNE_SEEN = Operation(379, "DELETE FROM to_device_seen WHERE position < ?", lazy=True)
 _DROP_OLDEST = Operation(380, "DELETE FROM to_device WHERE user = ? AND device = ? AND sender = ? AND position <= ?")
+_CARRY_SEEN = Operation(381, "UPDATE to_device_seen SET position = ?")
 _COUNT = Operation(
     382,
     "INSERT INTO to_device_held VALUES (?1, ?2, max(?3, 0), ?4) ON CONFLICT (user, device) DO UPDATE SET"
@@ -56,6 +57,7 @@ OPERATIONS = (
     _COUNT,
     _UNCOUNT,
     _FORGET_COUNT,
+    _CARRY_SEEN,
 )
 
 ALL_DEVICES: Literal["*"] = "*"
@@ -308,6 +310,11 @@ def drop_device(change: Change, user: int, device: DeviceId) -> None:
     """Empty the inbox of a device that is deleted."""
     change.write(_DROP_DEVICE, user, device)
     change.write(_FORGET_COUNT, user, device)
+
+
+def carry_seen(change: Change) -> None:
+    """Remember what was seen as if it had been just now: in a box from a backup the numbers of changes have jumped."""
+    change.write(_CARRY_SEEN, change.position)
 
 
 def _seen(change: Change, sender: UserId, message_id: str, user: UserId, device: str) -> bool:

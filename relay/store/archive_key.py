@@ -50,6 +50,8 @@ class KeyParameters:
         Raises:
             ValueError: no archive says such a thing.
         """
+        if len(packed) != PARAMETERS_BYTES:
+            raise ValueError(f"the parameters of a key have {PARAMETERS_BYTES} bytes")
         kind, reserved, passes, memory_kib, salt, check = _FORM.unpack(packed)
         costly = passes > MAX_ARCHIVE_ARGON_PASSES or memory_kib > MAX_ARCHIVE_ARGON_MEMORY_KIB
         if kind not in (FILE, PASSPHRASE) or reserved or costly:

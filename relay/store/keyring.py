@@ -129,7 +129,7 @@ def create_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FIL
     if files.exists(folder / FILE_NAME):
         raise FileExistsError(f"{folder / FILE_NAME} exists")
     keyring = Keyring(*(secrets.token_bytes(_KEY_BYTES) for _ in range(3)))
-    _write(folder, keyring, source, files)
+    wrap_keyring(folder, keyring, source, files=files)
     return keyring
 
 
@@ -183,7 +183,8 @@ def _device(path: Path) -> int | None:
         return None
 
 
-def _write(folder: Path, keyring: Keyring, source: KeySource, files: FileLayer) -> None:
+def wrap_keyring(folder: Path, keyring: Keyring, source: KeySource, *, files: FileLayer = OS_FILES) -> None:
+    """Keep these keys in `folder`, wrapped by `source`: those of a new box, or of another one that moves in."""
     salt, nonce, parameters = secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_NONCE_BYTES), source.parameters()
     key = _wrapping_key(source.root_key(parameters), salt)
     keys = keyring.journal_key + keyring.index_key + keyring.media_key

@@ -21,8 +21,9 @@ class ThreadWorkers:
     """Worker threads: a disk read of 200 ms or a flush of 50 ms delays nobody else's bytes."""
 
     def __init__(self) -> None:
-        # One step, one journal commit, one copy of the write-ahead log and one read of the journal's tail at a time.
-        self._limiter = trio.CapacityLimiter(4)
+        # One step, one journal commit, one copy of the write-ahead log, one read of the journal's tail and one piece of
+        # a backup at a time.
+        self._limiter = trio.CapacityLimiter(5)
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Return what `function(*args)` returns, called in a worker thread."""
