@@ -36,14 +36,14 @@ def small_flash() -> Flash:
 
 
 @asynccontextmanager
-async def small_house(folder: Path) -> AsyncIterator[House]:
+async def small_house(folder: Path, flash: Flash | None = None) -> AsyncIterator[House]:
     """Open a house in `folder`; a new one has its settings, a certificate and one account."""
     new = not folder.exists()
     if new:
         (folder / "tls").mkdir(parents=True)
         (folder / "tls" / "cert.pem").write_text("a certificate")
         (folder / "relay.toml").write_text(CONFIG.render())
-    async with open_house(folder, CONFIG, small_flash()) as house:
+    async with open_house(folder, CONFIG, flash or small_flash()) as house:
         if new:
             await house.ledger.run(furnish)
         yield house

@@ -13,7 +13,7 @@ import trio
 
 from relay.admin.requests import CreateBackup
 from relay.app.backup import Backups
-from relay.app.house import House
+from relay.app.house import Flash, House
 from relay.app.network import MEDIA_FOLDER
 from relay.app.restoring import IndexRestorer, Restorer
 from relay.base.config import Config, load
@@ -173,7 +173,7 @@ def test_without_a_backup_before_it_the_first_is_a_full_one(tmp_path: Path) -> N
 def test_messages_go_on_while_the_backup_is_taken(tmp_path: Path) -> None:
     async def run() -> tuple[bytes, dict[str, Any]]:
         async with small_house(tmp_path / "old") as house:
-            await house.ledger.run(write_mail, 0, 2000)
+            await house.ledger.run(write_mail, 0, 1500)
             done = trio.Event()
             sent = 0
 
@@ -197,7 +197,7 @@ def test_messages_go_on_while_the_backup_is_taken(tmp_path: Path) -> None:
 
     sealed, _result = trio.run(run)
     restore(tmp_path / "new", sealed)
-    assert trio.run(mail) > 2000
+    assert trio.run(mail) > 1500
 
 
 def test_damage_anywhere_leaves_no_folder_behind(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ async def test_one_backup_at_a_time_and_a_reader_that_goes_ends_it(tmp_path: Pat
     async with small_house(tmp_path / "old") as house:
         backups = Backups(house)
         assert backups.status() == {"running": False}
-        await house.ledger.run(write_mail, 0, 3000)
+        await house.ledger.run(write_mail, 0, 1500)
         key = SECRET.fresh()
         reader, writer = os.pipe()
         request = CreateBackup(key.key.hex(), key.parameters.pack().hex(), False, writer)
@@ -329,7 +329,7 @@ def test_the_command_line_makes_checks_and_restores(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def make() -> None:
-        async with small_house(tmp_path / "old") as house:
+        async with small_house(tmp_path / "old", Flash()) as house:
             await house.ledger.run(write_mail, 0, 30)
 
     trio.run(make)
