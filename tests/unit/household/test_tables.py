@@ -57,6 +57,7 @@ async def _keep_keys(ledger: Ledger) -> None:
     await ledger.run(device_keys.upload, ALICE, PHONE, ALICES.device(PHONE), one_time, {"c:f": {"k": 3}})
     for _ in range(3):
         await ledger.run(device_keys.claim_local, {ALICE: {PHONE: "c"}})
+    await ledger.run(device_keys.withdraw_one_time)
 
     def forget_claims(change: Change) -> None:
         device_keys.drop_claims(change, change.intern(ALICE), PHONE, change.position)
@@ -76,6 +77,7 @@ async def _hear_of_others(ledger: Ledger) -> None:
     await ledger.run(device_lists.note_changed, ALICE)
     await ledger.run(to_device.enqueue, ALICE, TABLET, CAROL, "m.test", {"n": 1}, "m1")
     await ledger.run(to_device.drop_up_to, ALICE, TABLET, ledger.position)
+    await ledger.run(to_device.carry_seen)
     await ledger.run(acknowledged.note, ALICE, TABLET, ledger.position)
     await ledger.run(to_device.enqueue, ALICE, TABLET, CAROL, "m.test", {"n": 2})
 
