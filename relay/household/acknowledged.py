@@ -20,6 +20,7 @@ _NOTE = Operation(
     "INSERT INTO acknowledged (user, device, position) VALUES (?1, ?2, ?3)"
     " ON CONFLICT (user, device) DO UPDATE SET position = max(position, ?3)",
     lazy=True,
+    patient=True,
 )
 _DROP_DEVICE = Operation(461, "DELETE FROM acknowledged WHERE user = ? AND device = ?")
 OPERATIONS = (_NOTE, _DROP_DEVICE)

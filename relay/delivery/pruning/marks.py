@@ -16,8 +16,8 @@ _DOUBT_S = 24 * 3600.0
 _PACE_MS = 3600 * 1000
 _BEFORE_EVERYTHING = -1
 
-_NOTE = Operation(640, "INSERT OR IGNORE INTO position_marks VALUES (?, ?)", lazy=True)
-_UNDO = Operation(641, "DELETE FROM position_marks WHERE day > ?", lazy=True)
+_NOTE = Operation(640, "INSERT OR IGNORE INTO position_marks VALUES (?, ?)", lazy=True, patient=True)
+_UNDO = Operation(641, "DELETE FROM position_marks WHERE day > ?", lazy=True, patient=True)
 
 TABLES = Tables(
     name="delivery.pruning",

@@ -165,25 +165,33 @@ FORGET_INBOX_COUNT = Operation(142, "DELETE FROM inbox_held WHERE room = ? AND o
 # What makes room. All of it is lazy: a deletion that a power cut undoes is made again. The newest row of what numbers
 # are taken from stays, so that no number ever means two things.
 DROP_EVENT = Operation(
-    160, "DELETE FROM events WHERE number = ?1 AND number < (SELECT max(number) FROM events)", lazy=True
+    160, "DELETE FROM events WHERE number = ?1 AND number < (SELECT max(number) FROM events)", lazy=True, patient=True
 )
-TAKE_OUT_EVENT = Operation(161, "UPDATE events SET place = NULL WHERE number = ?", lazy=True)
-RETIRE_EVENT = Operation(162, "UPDATE events SET place = NULL, state = NULL, flags = ?2 WHERE number = ?1", lazy=True)
+TAKE_OUT_EVENT = Operation(161, "UPDATE events SET place = NULL WHERE number = ?", lazy=True, patient=True)
+RETIRE_EVENT = Operation(
+    162, "UPDATE events SET place = NULL, state = NULL, flags = ?2 WHERE number = ?1", lazy=True, patient=True
+)
 NOTE_HISTORY = Operation(
     163,
     "INSERT INTO history VALUES (?1, ?2, ?3) ON CONFLICT (room) DO UPDATE SET place = max(place, ?2),"
     " events = events + ?3",
     lazy=True,
+    patient=True,
 )
-LIFT_FLOOR = Operation(164, "UPDATE rooms SET floor = max(floor, ?2) WHERE number = ?1", lazy=True)
-MARK_GAP = Operation(165, "UPDATE events SET flags = flags | 8 WHERE number = ?", lazy=True)
-DROP_DEPARTURE = Operation(166, "DELETE FROM departures WHERE event = ?", lazy=True)
-REMEMBER_REDACTION = Operation(167, "INSERT OR IGNORE INTO waiting_redactions VALUES (?, ?)", lazy=True)
-FORGET_REDACTION = Operation(168, "DELETE FROM waiting_redactions WHERE target = ? AND event = ?", lazy=True)
+LIFT_FLOOR = Operation(164, "UPDATE rooms SET floor = max(floor, ?2) WHERE number = ?1", lazy=True, patient=True)
+MARK_GAP = Operation(165, "UPDATE events SET flags = flags | 8 WHERE number = ?", lazy=True, patient=True)
+DROP_DEPARTURE = Operation(166, "DELETE FROM departures WHERE event = ?", lazy=True, patient=True)
+REMEMBER_REDACTION = Operation(167, "INSERT OR IGNORE INTO waiting_redactions VALUES (?, ?)", lazy=True, patient=True)
+FORGET_REDACTION = Operation(
+    168, "DELETE FROM waiting_redactions WHERE target = ? AND event = ?", lazy=True, patient=True
+)
 DROP_GROUP = Operation(
-    169, "DELETE FROM state_groups WHERE number = ?1 AND number < (SELECT max(number) FROM state_groups)", lazy=True
+    169,
+    "DELETE FROM state_groups WHERE number = ?1 AND number < (SELECT max(number) FROM state_groups)",
+    lazy=True,
+    patient=True,
 )
-CUT_MEMBERSHIP_LOG = Operation(170, "DELETE FROM membership_log WHERE number < ?", lazy=True)
+CUT_MEMBERSHIP_LOG = Operation(170, "DELETE FROM membership_log WHERE number < ?", lazy=True, patient=True)
 
 TABLES = Tables(
     name="rooms.matrix",
