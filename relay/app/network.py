@@ -23,6 +23,7 @@ from relay.delivery.introductions import Introductions
 from relay.delivery.media import Media, known_file_ids
 from relay.delivery.outbox.outboxes import Outboxes
 from relay.delivery.pruning import policy
+from relay.delivery.pruning.files import FilePruner
 from relay.delivery.pruning.pruner import Pruner
 from relay.federation.matrix import door
 from relay.federation.matrix.client.client import FederationClient, Places
@@ -136,7 +137,14 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
         introductions=Introductions(ledger, server),
         typing=typing,
         media=media,
-        pruner=Pruner(ledger, config, clock, server, budget_bytes=config.limits.index_mib * MIB),
+        pruner=Pruner(
+            ledger,
+            config,
+            clock,
+            server,
+            budget_bytes=config.limits.index_mib * MIB,
+            files=FilePruner(ledger, files, config.retention, server),
+        ),
         admission=admission,
         federation=federation,
     )

@@ -5,7 +5,7 @@ holds its key.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,8 +24,10 @@ from relay.base.errors import (
 )
 from relay.base.ids import MediaId, ServerName, UserId
 from relay.base.limits import MAX_MEDIA_BYTES, MAX_PENDING_UPLOADS_PER_USER, UPLOAD_WAIT_S
+from relay.delivery import file_use
 from relay.delivery.bounds.admission import Admission, FileQuotaError, LimitReachedError
 from relay.delivery.bounds.levels import Level
+from relay.delivery.file_use import FileUse
 from relay.store.ledger import Change, Index, Ledger
 from relay.store.media_files import MediaFiles, SealedFile
 from relay.store.tables import Operation, Tables
@@ -44,6 +46,18 @@ _KEEP = Operation(
 )
 _FORGET = Operation(622, "DELETE FROM media WHERE server = ? AND media_id = ?")
 _EXPIRE = Operation(623, "DELETE FROM media WHERE file_id IS NULL AND at_ms < ?", lazy=True)
+_OPAQUE = "application/octet-stream"
+# A file used some time on a day counts as used until the end of it.
+_LEAST_USED = (
+    "SELECT server, media_id, file_id FROM media LEFT JOIN media_seen USING (server, media_id)"
+    " WHERE server <> ? AND file_id IS NOT NULL"
+    " ORDER BY max(at_ms, coalesce((day + 1) * 86400000, 0)), server, media_id LIMIT 1"
+)
+_IDLE = (
+    "SELECT media_id, file_id, size_bytes, content_type FROM media LEFT JOIN media_seen USING (server, media_id)"
+    " WHERE server = ? AND file_id IS NOT NULL AND max(at_ms, coalesce((day + 1) * 86400000, 0)) < ?"
+    " ORDER BY media_id"
+)
 
 TABLES = Tables(
     name="media",
@@ -53,8 +67,9 @@ TABLES = Tables(
         " content_type TEXT, filename TEXT, PRIMARY KEY (server, media_id)) WITHOUT ROWID",
         # Holds all that adding up one person's files reads: some 10 bytes a file.
         "CREATE INDEX IF NOT EXISTS media_by_uploader ON media (uploader, size_bytes) WHERE uploader IS NOT NULL",
+        *file_use.DDL,
     ),
-    operations=(_RESERVE, _KEEP, _FORGET, _EXPIRE),
+    operations=(_RESERVE, _KEEP, _FORGET, _EXPIRE, *file_use.OPERATIONS),
 )
 
 
@@ -133,6 +148,7 @@ class Media:
         self._quota_bytes = quota_bytes
         self._user_quota_bytes = user_quota_bytes
         self._admission = admission
+        self._use = FileUse(ledger, clock)
         self._fetching: dict[tuple[ServerName, MediaId], trio.Event] = {}
 
     async def create(self, user: UserId) -> tuple[MediaId, int]:
@@ -194,6 +210,7 @@ class Media:
             except NotFoundError:
                 found = None
             if found is not None:
+                await self._use.note(server, media_id)
                 return found
             under_way = self._fetching.get((server, media_id))
             if under_way is None:
@@ -213,6 +230,7 @@ class Media:
             while True:
                 found = await self._ledger.read(_find, self._server, media_id)
                 if found is not None:
+                    await self._use.note(self._server, media_id)
                     return found
                 await watch.wait()
         raise NotYetUploadedError("this file has not been uploaded yet")
@@ -355,13 +373,59 @@ def _find(index: Index, server: ServerName, media_id: MediaId) -> StoredMedia | 
 
 
 def _forget_oldest(change: Change, own: ServerName) -> str | None:
-    row = change.row(
-        "SELECT server, media_id, file_id FROM media WHERE server <> ? AND file_id IS NOT NULL"
-        " ORDER BY at_ms, server, media_id LIMIT 1",
-        change.intern(own),
-    )
+    row = change.row(_LEAST_USED, change.intern(own))
     if row is None:
         return None
-    change.write(_FORGET, row[0], row[1])
+    _forget(change, row[0], row[1])
     file_id: str = row[2]
     return file_id
+
+
+def _forget(change: Change, server: int, media_id: MediaId) -> None:
+    change.write(_FORGET, server, media_id)
+    file_use.forget(change, server, media_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A file of ours that nobody asked for lately."""
+
+    media_id: MediaId
+    file_id: str
+    size_bytes: int
+    opaque: bool
+    """Whether it may be encrypted: then no event says so in words that can be read."""
+
+
+def idle(index: Index, own: ServerName, before_ms: int) -> list[Idle]:
+    """Return the files of this server that were neither sent nor asked for since `before_ms`."""
+    rows = index.rows(_IDLE, index.find(own), before_ms)
+    return [Idle(MediaId(row[0]), row[1], row[2], row[3] in (None, _OPAQUE)) for row in rows]
+
+
+def drop_idle(change: Change, own: ServerName, gone: Iterable[Idle]) -> None:
+    """Forget files of this server; the caller deletes them once that is durable."""
+    number = change.intern(own)
+    for file in gone:
+        _forget(change, number, file.media_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """How many files there are, and what they take, ours and others'."""
+
+    own: int
+    own_bytes: int
+    others: int
+    others_bytes: int
+
+
+def stock(index: Index, own: ServerName) -> Stock:
+    """Return what all files take; reads every row."""
+    row = index.row(
+        "SELECT count(*) FILTER (WHERE server = ?1), coalesce(sum(size_bytes) FILTER (WHERE server = ?1), 0),"
+        " count(*) FILTER (WHERE server <> ?1), coalesce(sum(size_bytes) FILTER (WHERE server <> ?1), 0)"
+        " FROM media WHERE file_id IS NOT NULL",
+        index.find(own) or 0,
+    )
+    return Stock(*row) if row is not None else Stock(0, 0, 0, 0)

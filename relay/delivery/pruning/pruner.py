@@ -16,6 +16,7 @@ from relay.base.limits import PRUNE_EVERY_S, PRUNE_PAUSE_S, PRUNE_WORTH_EVENTS
 from relay.base.log import get_logger
 from relay.delivery.pruning import delivered, marks, policy
 from relay.delivery.pruning.delivered import Delivered
+from relay.delivery.pruning.files import FilePruner
 from relay.delivery.pruning.leftovers import Leftovers
 from relay.delivery.pruning.policy import Cut
 from relay.rooms.matrix.storage import graph, pruning
@@ -27,6 +28,7 @@ log = get_logger()
 
 _FULL, _ROOMY = 0.70, 0.65
 _DAY_S = 24 * 3600.0
+_WEEK_S = 7 * _DAY_S
 _FAR_PAST = float("-inf")
 
 
@@ -36,7 +38,17 @@ class Pruned:
 
     events: int = 0
     groups: int = 0
+    files: int = 0
+    file_bytes: int = 0
     short_of_space: bool = False
+
+    def add(self, other: "Pruned") -> None:
+        """Count what another look let go; whether space is short is for the newest to say."""
+        self.events += other.events
+        self.groups += other.groups
+        self.files += other.files
+        self.file_bytes += other.file_bytes
+        self.short_of_space = other.short_of_space
 
 
 @dataclass(slots=True)
@@ -64,6 +76,7 @@ class Pruner:
         here: ServerName,
         *,
         budget_bytes: int,
+        files: FilePruner | None = None,
         pause_s: float = PRUNE_PAUSE_S,
     ) -> None:
         self._ledger = ledger
@@ -76,7 +89,8 @@ class Pruner:
         self._sweeper = Sweeper(ledger, here, self._pause)
         self._leftovers = Leftovers(ledger)
         self._pruned_s: dict[RoomId, float] = {}
-        self._swept_s = self._tidied_s = _FAR_PAST
+        self._files = files
+        self._swept_s = self._tidied_s = self._looked_at_files_s = _FAR_PAST
         self.total = Pruned()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -107,11 +121,15 @@ class Pruner:
             await self._leftovers.tidy(todo.delivered, self._pause, now_ms)
         if at_once or trio.current_time() - self._swept_s >= _DAY_S:
             await self._sweep(todo)
-        self.total.events += todo.done.events
-        self.total.groups += todo.done.groups
-        self.total.short_of_space = todo.done.short_of_space
+        if self._files is not None and (at_once or trio.current_time() - self._looked_at_files_s >= _WEEK_S):
+            self._looked_at_files_s = trio.current_time()
+            freed = await self._files.prune(self._pause, now_ms)
+            todo.done.files, todo.done.file_bytes = freed.files, freed.size_bytes
+        self.total.add(todo.done)
         if todo.done.events:
             log.info("delivery.history_let_go", count=todo.done.events)
+        if todo.done.files:
+            log.info("delivery.files_let_go", count=todo.done.files)
         return todo.done
 
     async def _is_time_known(self, now_ms: int) -> bool:

@@ -66,8 +66,20 @@ def unpack_json(packed: bytes) -> Any:  # noqa: ANN401 - JSON
         DamagedError: the bytes are not what `pack_json` makes.
     """
     try:
-        return orjson.loads(zlib.decompressobj(-12, _DICTIONARY).decompress(packed))
-    except (zlib.error, orjson.JSONDecodeError):
+        return orjson.loads(unpack_bytes(packed))
+    except orjson.JSONDecodeError:
+        raise DamagedError("a stored event does not unpack") from None
+
+
+def unpack_bytes(packed: bytes) -> bytes:
+    """Return the JSON text of what `pack_json` was given.
+
+    Raises:
+        DamagedError: the bytes are not what `pack_json` makes.
+    """
+    try:
+        return zlib.decompressobj(-12, _DICTIONARY).decompress(packed)
+    except zlib.error:
         raise DamagedError("a stored event does not unpack") from None
 
 
