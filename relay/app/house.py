@@ -57,17 +57,19 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(folder: Path, config: Config, flash: Flash | None = None) -> AsyncIterator[House]:
+async def open_house(
+    folder: Path, config: Config, flash: Flash | None = None, *, clock: Clock | None = None
+) -> AsyncIterator[House]:
     """Open the state folder, which is made if it is empty; on leaving, everything is on flash.
 
-    Without `flash` it is the operating system's; the keyring always is.
+    Without `flash` it is the operating system's; the keyring always is. Without `clock` time is the kernel's.
 
     Raises:
         StateLockedError: another process holds it.
         WrongKeyError: it does not open with this key; nothing was changed.
         DamagedError: the journal or the index is not what was written.
     """
-    clock = SystemClock()
+    clock = clock or SystemClock()
     keys = _unlock(folder, config.store)
     flash = flash or Flash()
     async with open_ledger(

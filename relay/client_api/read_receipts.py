@@ -98,7 +98,8 @@ def _mark(
     servers: set[ServerName] = set()
     for kind, event_id in marks.items():
         if kind == FULLY_READ:
-            account_data.put(change, user, room, FULLY_READ, {"event_id": event_id})
+            # Lazily, as a receipt: a commit for every look at a room would be more flash than the messages.
+            account_data.put(change, user, room, FULLY_READ, {"event_id": event_id}, lazy=True)
         elif receipts.set_receipt(change, room, user, kind, event_id, thread, now_ms) and kind == "m.read":
             servers = members.joined_servers(change, room)
     return servers

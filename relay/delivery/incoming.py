@@ -56,7 +56,10 @@ TABLES = Tables(
 
 
 class Incoming:
-    """Receives transactions. The same (origin, transaction id) is processed once, also across a restart."""
+    """Receives transactions. The same (origin, transaction id) is processed once, also across a restart.
+
+    Those that hold only receipts and typing are not remembered: they may be processed twice.
+    """
 
     def __init__(  # noqa: PLR0917 - what it takes in goes to many places
         self,
@@ -107,6 +110,8 @@ class Incoming:
             log.info("delivery.edus_left_out", peer_tag=tag(origin), count=left_out)
         messages = [action for action in actions if isinstance(action, edus.ToDevice)]
         others = [action for action in actions if not isinstance(action, edus.ToDevice | edus.Typing)]
+        # Who types and who has read what may be heard twice, and is said all day long: no commit to remember it by.
+        lasting = bool(pdus) or any(not isinstance(action, edus.Receipt | edus.Typing) for action in actions)
         # Keys before the messages they open. A change is bounded; what a cut leaves done is done again and recognised.
         if len(messages) > MAX_CHANGE_TO_DEVICE and not await self._ledger.read(
             members.shares_room_with_server, origin
@@ -128,7 +133,8 @@ class Incoming:
                 with suppress(InvalidInputError, TooLargeError):
                     _apply(change, origin, self._server, action)
             reply: Json = {"pdus": results}
-            self._remember(change, origin, digest, reply, now_ms)
+            if lasting:
+                self._remember(change, origin, digest, reply, now_ms)
             return reply, inbox_book.held_bytes(change, origin)
 
         reply, waiting_bytes = await self._ledger.run(step, self._clock.wall_ms())

@@ -26,15 +26,20 @@ _PUT = Operation(
     " ON CONFLICT (user, room, type) DO UPDATE SET content = excluded.content, position = excluded.position",
 )
 _ERASE = Operation(386, "DELETE FROM account_data WHERE user = ?")
-OPERATIONS = (_PUT, _ERASE)
+_PUT_LAZILY = Operation(387, _PUT.sql, lazy=True)
+OPERATIONS = (_PUT, _ERASE, _PUT_LAZILY)
 
 TAGS = "m.tag"
 SERVER_MANAGED = frozenset({"m.fully_read", "m.push_rules"})
 _GLOBAL = 0
 
 
-def put(change: Change, user: UserId, room: RoomId | None, data_type: str, content: dict[str, Any]) -> None:
+def put(
+    change: Change, user: UserId, room: RoomId | None, data_type: str, content: dict[str, Any], *, lazy: bool = False
+) -> None:
     """Store `content`; the same content again is not news for anybody.
+
+    `lazy` is for what an app sends again by itself: it is written with the next commit.
 
     Raises:
         TooLargeError: it is longer than `MAX_ACCOUNT_DATA_BYTES`.
@@ -45,7 +50,7 @@ def put(change: Change, user: UserId, room: RoomId | None, data_type: str, conte
     if get(change, user, room, data_type) == content:
         return
     number = _GLOBAL if room is None else change.intern(room)
-    change.write(_PUT, change.intern(user), number, data_type, stored, change.position)
+    change.write(_PUT_LAZILY if lazy else _PUT, change.intern(user), number, data_type, stored, change.position)
     change.wake(("user", user))
 
 

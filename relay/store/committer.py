@@ -23,6 +23,7 @@ class PendingChange:
     position: int
     packed: bytes
     lazy: bool
+    patient: bool
     topics: tuple[Hashable, ...]
 
 
@@ -69,7 +70,7 @@ class Committer:
         self._pending_bytes += len(change.packed)
         if not change.lazy:
             self._firm_pending += 1
-        elif self._lazy_since_s is None:
+        elif not change.patient and self._lazy_since_s is None:
             self._lazy_since_s = trio.current_time()
         self._work.ring()
 
@@ -188,7 +189,8 @@ class Committer:
             size += len(batch[-1].packed)
         self._pending_bytes -= size
         self._firm_pending -= sum(not change.lazy for change in batch)
-        self._lazy_since_s = next((trio.current_time() for change in self._pending if change.lazy), None)
+        left_lazy = any(change.lazy and not change.patient for change in self._pending)
+        self._lazy_since_s = trio.current_time() if left_lazy else None
         self._batch_size = len(batch)
         return batch
 

@@ -55,6 +55,7 @@ class Change(Index):
     Attributes:
         begun: whether anything was written.
         lazy: whether everything written may be lost in a power cut.
+        patient: whether nothing written is worth a commit of its own.
         position: the number this change will have; also the sync-stream position of everything written in it.
     """
 
@@ -67,6 +68,7 @@ class Change(Index):
         self.operations: list[list[Value]] = []
         self.topics: list[Hashable] = []
         self.lazy = True
+        self.patient = True
 
     def write(self, operation: Operation, *params: Value) -> None:
         """Apply `operation` at once: later reads of this step see it.
@@ -88,6 +90,7 @@ class Change(Index):
         self._file.apply(operation, params)
         self.operations.append([operation.number, *params])
         self.lazy = self.lazy and operation.lazy
+        self.patient = self.patient and operation.patient
 
     def intern(self, text: str) -> int:
         """Return the number that stands for `text`, giving it one where it has none."""

@@ -231,7 +231,7 @@ class StepQueue:
         self.position = change.position
         if not change.lazy:
             self.firm_position = change.position
-        self._applied.append(PendingChange(change.position, packed, change.lazy, tuple(change.topics)))
+        self._applied.append(PendingChange(change.position, packed, change.lazy, change.patient, tuple(change.topics)))
         if change.lazy:
             self._early += change.topics
         return len(packed)

@@ -23,11 +23,13 @@ class Operation:
             federation 700-749, client_api 750-799, bridges from 800.
         sql: deterministic: no random(), no SQL clock, no LIMIT without ORDER BY.
         lazy: may ride with the next commit, up to 30 s later, and be lost in a power cut before that.
+        patient: lazy, and never worth a commit of its own: it waits for the next one, however long that takes.
     """
 
     number: int
     sql: str
     lazy: bool = False
+    patient: bool = False
 
 
 Step = str | Callable[[apsw.Connection], None]

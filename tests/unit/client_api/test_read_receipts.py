@@ -38,6 +38,15 @@ async def test_markers_set_what_they_name() -> None:
         await bob.post(at(room, f"/receipt/m.fully_read/{quote(said)}"))
 
 
+async def test_a_look_at_a_room_costs_no_commit() -> None:
+    async with open_family() as family:
+        ann, bob, room = await two(family)
+        said = await ann.say(room, "x")
+        durable = family.ledger.durable_position
+        await bob.post(at(room, "/read_markers"), {"m.fully_read": said, "m.read": said})
+        assert family.ledger.durable_position == durable < family.ledger.position
+
+
 async def test_what_makes_no_sense_is_refused() -> None:
     async with open_family() as family:
         ann, bob, room = await two(family)

@@ -189,12 +189,26 @@ async def test_old_transactions_are_forgotten() -> None:
         _, alice, _ = await shared_room(ada, bob)
         clock = FakeClock(tick_ms=0)
         incoming = Incoming(ada.ledger, ada.receiver, ada.typing, ada.name, clock, ada.admission)
-        await incoming.receive(bob.name, "t1", [], [])
+        await incoming.receive(bob.name, "t1", [], [to_device(0)])
         clock.now_ms += TRANSACTION_MEMORY_S * 1000 + 1
-        await incoming.receive(bob.name, "t2", [], [])
+        await incoming.receive(bob.name, "t2", [], [to_device(9)])
         await incoming.receive(bob.name, "t1", [], [to_device(1)])
         await incoming.receive(bob.name, "t2", [], [to_device(2)])
-        assert [message["content"]["n"] for message in await ada.inbox_of(alice)] == [1]
+        assert [message["content"]["n"] for message in await ada.inbox_of(alice)] == [0, 9, 1]
+
+
+async def test_what_peers_say_all_day_long_costs_no_commit() -> None:
+    async with two_boxes() as (ada, bob):
+        room, alice, bert = await shared_room(ada, bob)
+        event_id = await ada.say(room, alice, "read me")
+        durable = ada.ledger.durable_position
+        for number in range(3):
+            units = [typing(bert, room), receipt(bert, room, event_id), {"edu_type": "m.presence", "content": {}}]
+            assert await ada.incoming.receive(bob.name, f"t{number}", [], units) == {"pdus": {}}
+        assert ada.ledger.durable_position == durable
+        assert await ada.ledger.read(receipts.receipts_since, room, 0, alice) == {
+            event_id: {"m.read": {bert: {"ts": 5}}}
+        }
 
 
 async def test_a_message_for_nobody_here_changes_nothing() -> None:

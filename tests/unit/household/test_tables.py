@@ -96,6 +96,7 @@ async def _hear_of_others(ledger: Ledger) -> None:
 
 async def _keep_things(ledger: Ledger) -> None:
     await ledger.run(account_data.put, BOB, None, "t", {})
+    await ledger.run(account_data.put, BOB, None, "m.fully_read", {}, lazy=True)
     await ledger.run(account_data.erase, BOB)
     await ledger.run(account_data.set_tag, ALICE, ROOM, "u.x", {"order": 0.1})
     for field in ("displayname", "avatar_url"):

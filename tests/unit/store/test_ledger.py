@@ -15,10 +15,11 @@ from tests.fakes.ledger import KEYRING, memory_ledger
 
 PUT = Operation(900, "INSERT INTO notes(id, text) VALUES (?, ?)")
 SEEN = Operation(901, "UPDATE notes SET seen = ? WHERE id = ?", lazy=True)
+GLIMPSED = Operation(902, "UPDATE notes SET seen = ? WHERE id = ?", lazy=True, patient=True)
 NOTES = Tables(
     "notes",
     ("CREATE TABLE IF NOT EXISTS notes(id INTEGER PRIMARY KEY, text TEXT NOT NULL, seen INTEGER DEFAULT 0)",),
-    (PUT, SEEN),
+    (PUT, SEEN, GLIMPSED),
 )
 
 
