@@ -10,6 +10,7 @@ from relay.admin.operations import Finding
 from relay.app import holdings
 from relay.app.house import House
 from relay.delivery.bounds.admission import Admission
+from relay.delivery.pruning.shown import shown
 from relay.household import accounts
 from relay.store.keyring import protection
 from relay.store.ledger import Index
@@ -39,6 +40,7 @@ class HouseReport:
             "uptime_s": round(time.monotonic() - self._begun_s, 1),
             "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
             **await holdings.show(house, self._admission),
+            **await house.ledger.read(shown, house.server),
         }
 
     async def findings(self) -> list[Finding]:

@@ -137,16 +137,20 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
         introductions=Introductions(ledger, server),
         typing=typing,
         media=media,
-        pruner=Pruner(
-            ledger,
-            config,
-            clock,
-            server,
-            budget_bytes=config.limits.index_mib * MIB,
-            files=FilePruner(ledger, files, config.retention, server),
-        ),
+        pruner=_pruner(house, media),
         admission=admission,
         federation=federation,
+    )
+
+
+def _pruner(house: House, media: Media) -> Pruner:
+    return Pruner(
+        house.ledger,
+        house.config,
+        house.clock,
+        house.server,
+        budget_bytes=house.config.limits.index_mib * MIB,
+        files=FilePruner(house.ledger, media, house.config.retention, house.server),
     )
 
 

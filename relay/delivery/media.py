@@ -225,6 +225,10 @@ class Media:
         """Return bytes `start` up to `end` (exclusive) of `file` in pieces."""
         return self._files.read(file, start, end)
 
+    async def delete(self, file_id: str) -> None:
+        """Delete a file whose row is gone."""
+        await self._files.delete(file_id)
+
     async def _find_local(self, media_id: MediaId, wait_s: float) -> StoredMedia:
         with self._ledger.watch(("media", media_id)) as watch, trio.move_on_after(wait_s):
             while True:

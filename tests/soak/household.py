@@ -37,6 +37,7 @@ from relay.rooms.matrix.membership.hosting import Hosting
 from relay.rooms.matrix.server_keys import ServerKeys
 from relay.rooms.matrix.typing import Typing
 from relay.store.ledger import Change, Index, Ledger, open_ledger
+from tests.fakes.bounds import admission
 from tests.fakes.clock import FakeClock
 from tests.fakes.family import Nobody
 from tests.fakes.ledger import KEYRING
@@ -106,12 +107,12 @@ class Household:
     def __init__(self, folder: Path, ledger: Ledger, key: SigningKey, config: Config, clock: FakeClock) -> None:
         self.folder, self.ledger, self.clock = folder, ledger, clock
         self.far = FarServer(clock)
-        keys = ServerKeys(ledger, self.far, clock, HOME)  # type: ignore[arg-type]
+        keys = ServerKeys(ledger, self.far, clock, HOME)
         self.writer = RoomWriter(ledger, HOME, key, clock)
         self.hosting = Hosting(ledger, keys=keys, server=HOME, key=key, clock=clock, may_invite=lambda *_: None)
         typing = Typing(ledger)
         self.outboxes = Outboxes(ledger, self.far, clock, HOME, config.delivery)
-        self.incoming = Incoming(ledger, PduReceiver(ledger, keys, HOME, clock), typing, HOME, clock)
+        self.incoming = Incoming(ledger, PduReceiver(ledger, keys, HOME, clock), typing, HOME, clock, admission())
         self.sync = Sync(ledger, typing, Unread(), clock)
         budget_bytes = config.store.media_quota_mib * MIB
         self.pruner = Pruner(ledger, config, clock, HOME, budget_bytes=budget_bytes, pause_s=0)
