@@ -47,7 +47,12 @@ class FileLayer(Protocol):
 
     @property
     def vfs(self) -> str | None:
-        """Return the SQLite VFS to open the index with; a named one is used by a single connection."""
+        """Return the SQLite VFS to open the index with."""
+        ...
+
+    @property
+    def shares_memory(self) -> bool:
+        """Return whether several connections may hold the index: without shared memory it is one alone."""
         ...
 
     def open(self, path: Path, *, create: bool = False) -> File:
@@ -146,6 +151,11 @@ class OsFiles:
     def vfs(self) -> str | None:
         """Return None: SQLite's own."""
         return None
+
+    @property
+    def shares_memory(self) -> bool:
+        """Return True."""
+        return True
 
     def open(self, path: Path, *, create: bool = False) -> OsFile:
         """Open for reading and writing."""

@@ -76,8 +76,8 @@ class IndexFile:
     @property
     def copies_alone(self) -> bool:
         """Return whether the log is copied by a connection of its own, beside running steps."""
-        # A file system written in Python has no shared memory: one connection holds the file and does all.
-        return self._files.vfs is None
+        # Without shared memory, as in a file system written in Python, one connection holds the file and does all.
+        return self._files.shares_memory
 
     @property
     def exists(self) -> bool:

@@ -78,20 +78,15 @@ class KeyFile:
             )
         return hashlib.blake2b(content, person=b"doorstep-keyfil", digest_size=_KEY_BYTES).digest()
 
-    def create(self) -> None:
-        """Make the file with fresh random bytes, readable by its owner only.
+    def create(self, *, files: FileLayer = OS_FILES) -> None:
+        """Make the file with fresh random bytes, readable by its owner only; whole or not at all.
 
         Raises:
             FileExistsError: there is one; it is never replaced.
         """
-        self.path.touch(mode=0o600, exist_ok=False)
-        file = OS_FILES.open(self.path)
-        try:
-            file.write(secrets.token_bytes(_KEY_BYTES), 0)
-            file.sync()
-        finally:
-            file.close()
-        OS_FILES.sync_folder(self.path.parent)
+        if files.exists(self.path):
+            raise FileExistsError(f"{self.path} exists")
+        _write_whole(self.path, secrets.token_bytes(_KEY_BYTES), files)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -189,15 +184,21 @@ def wrap_keyring(folder: Path, keyring: Keyring, source: KeySource, *, files: Fi
     key = _wrapping_key(source.root_key(parameters), salt)
     keys = keyring.journal_key + keyring.index_key + keyring.media_key
     sealed = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(keys, _bound(salt, parameters), nonce, key)
-    fresh = folder / f"{FILE_NAME}.new"
+    _write_whole(folder / FILE_NAME, pack([_FORMAT, salt, parameters, nonce, sealed]), files)
+
+
+def _write_whole(path: Path, content: bytes, files: FileLayer) -> None:
+    fresh = path.with_name(f"{path.name}.new")
     files.remove(fresh)
     file = files.open(fresh, create=True)
-    file.write(pack([_FORMAT, salt, parameters, nonce, sealed]), 0)
-    file.sync()
-    file.close()
-    files.rename(fresh, folder / FILE_NAME)
+    try:
+        file.write(content, 0)
+        file.sync()
+    finally:
+        file.close()
+    files.rename(fresh, path)
     # The rename itself lives in the folder; without this it can vanish with the power.
-    files.sync_folder(folder)
+    files.sync_folder(path.parent)
 
 
 def _bound(salt: bytes, parameters: dict[str, Any]) -> bytes:

@@ -1,117 +1,68 @@
 """Power cuts at every write and sync: nothing acknowledged is lost, nothing garbled is accepted."""
 
-import fnmatch
 import random  # noqa: TID251 - a seeded generator: the same states every time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
-import trio
 
-from tests.crash.power_cut import Flash, Weather, restart, without
-from tests.crash.workload import Acknowledged, broken_promises, play
-from tests.fakes.files import Event, Kind, MemoryFiles
+from tests.crash import scenarios
+from tests.crash.power_cut import Weather
+from tests.crash.scenarios import WEATHERS, Scenario
 
 pytestmark = pytest.mark.slow
 
-WEATHERS = (Weather.SECTORS, Weather.SECTORS, Weather.WRITES, Weather.NOTHING, Weather.EVERYTHING)
-ROUNDS = 16
+Figures = Callable[[str, dict[str, int]], None]
+Broken = Callable[..., list[str]]
 LEAST_STATES = 2_000
 
 
-class FailingFiles(MemoryFiles):
-    """A card that refuses some syncs: those of `pattern` whose number, from 0, is in `refused`."""
+@pytest.fixture
+def broken(figures: Figures) -> Broken:
+    """Return what tries cuts, counts them and returns every broken promise."""
 
-    def __init__(self, pattern: str, refused: Sequence[int]) -> None:
-        super().__init__(recording=True)
-        self._pattern = pattern
-        self._refused = refused
-        self._syncs = -1
+    def try_cuts(scenario: Scenario, cuts: Iterable[int], weathers: Sequence[Weather] = WEATHERS) -> list[str]:
+        tried = scenario.try_cuts(sorted(cuts), weathers)
+        figures("power cuts between file operations", {"states tried": tried.states, "losses": len(tried.broken)})
+        return tried.broken
 
-    def before(self, kind: Kind, path: str) -> None:
-        if kind == "sync" and fnmatch.fnmatch(path, self._pattern):
-            self._syncs += 1
-            if self._syncs in self._refused:
-                raise OSError(5, "Input/output error")
+    return try_cuts
 
 
-def record(files: MemoryFiles, *, first: int = 0, rounds: int = ROUNDS) -> Acknowledged:
-    return trio.run(play, files, first, rounds)
-
-
-def cut_many(
-    events: Sequence[Event],
-    told: Acknowledged,
-    cuts: Sequence[int],
-    *,
-    before: dict[str, bytes] | None = None,
-    weathers: Sequence[Weather] = WEATHERS,
-) -> list[str]:
-    """Return every broken promise over these cuts, each after so many events."""
-    chance = random.Random(len(cuts))
-    flash, played = Flash(before), 0
-    broken: list[str] = []
-    for number, cut in enumerate(sorted(cuts)):
-        for event in events[played:cut]:
-            flash.play(event)
-        played = cut
-        weather = weathers[number % len(weathers)]
-        files = restart(flash.after_cut(weather, chance))
-        broken += [f"cut {cut}, {weather.name}: {text}" for text in broken_promises(files, told, cut)]
-        files.unregister()
-    return broken
-
-
-def state_after(events: Sequence[Event], cut: int, weather: Weather, seed: int) -> dict[str, bytes]:
-    flash = Flash()
-    for event in events[:cut]:
-        flash.play(event)
-    return flash.after_cut(weather, random.Random(seed))
-
-
-def test_no_cut_of_a_first_run_breaks_a_promise() -> None:
-    files = MemoryFiles(recording=True)
-    told = record(files)
-    cuts = range(len(files.events) + 1)
+def test_no_cut_of_a_first_run_breaks_a_promise(broken: Broken) -> None:
+    first = scenarios.household()
+    cuts = range(len(first.events) + 1)
     assert 2 * len(cuts) >= LEAST_STATES
     # Twice, with another weather at each cut.
     for weathers in (WEATHERS, WEATHERS[2:] + WEATHERS[:2]):
-        assert cut_many(files.events, told, cuts, weathers=weathers) == []
+        assert broken(first, cuts, weathers) == []
 
 
+def test_no_cut_of_a_run_with_two_connections_breaks_a_promise(broken: Broken) -> None:
+    first = scenarios.threads()
+    assert broken(first, random.Random(1).sample(range(len(first.events) + 1), 400)) == []
+
+
+@pytest.mark.parametrize("in_threads", [False, True])
 @pytest.mark.parametrize("seed", range(8))
-def test_no_cut_after_a_cut_breaks_a_promise(seed: int) -> None:
-    files = MemoryFiles(recording=True)
-    told = record(files)
-    chance = random.Random(seed)
-    cut = chance.randrange(300, len(files.events))
-    before = state_after(files.events, cut, WEATHERS[seed % 3], seed)
-    again = restart(before, recording=True)
-    later = record(again, first=1_000, rounds=3)
-    both = told.later(cut)
-    both.take_in(later)
-    cuts = chance.sample(range(len(again.events) + 1), 110)
-    assert cut_many(again.events, both, cuts, before=before) == []
+def test_no_cut_after_a_cut_breaks_a_promise(in_threads: bool, seed: int, broken: Broken) -> None:
+    first = scenarios.threads() if in_threads else scenarios.household()
+    later = scenarios.second_cut(first, seed, in_threads=in_threads)
+    whole = range(len(later.events) + 1)
+    # The recovery itself is at the beginning.
+    assert broken(later, {*whole[:40], *random.Random(seed).sample(whole, 70)}) == []
 
 
+@pytest.mark.parametrize("weather", Weather)
 @pytest.mark.parametrize(
-    ("kind", "pattern", "just_after"),
-    [
-        ("sync", "*/segment-*", "*/segment-*"),
-        ("sync", "*/root.*", "*/segment-*"),
-        ("sync", "*/index.db-wal", "*/index.db"),
-        ("sync", "*/index.db", "*/root.*"),
-        ("sync", "/state/media/*", "*/segment-*"),
-        ("sync_folder", "/state/media", "*/segment-*"),
-        ("sync_folder", "/state/journal", "*/segment-*"),
-    ],
+    "scenario",
+    [scenarios.new_keyring, scenarios.wrapped_anew, scenarios.new_key_file, scenarios.more_segments],
 )
-def test_a_sync_taken_away_is_noticed(kind: Kind, pattern: str, just_after: str) -> None:
-    files = MemoryFiles(recording=True)
-    told = record(files)
-    events = without(files.events, kind, pattern)
-    exposed = [at + 1 for at, event in enumerate(events) if at > 60 and fnmatch.fnmatch(event.path, just_after)]
-    cuts = random.Random(1).sample(exposed, min(60, len(exposed)))
-    assert cut_many(events, told, cuts, weathers=(Weather.SECTORS, Weather.NOTHING))
+def test_no_cut_of_smaller_works_breaks_a_promise(
+    scenario: Callable[[], Scenario], weather: Weather, broken: Broken
+) -> None:
+    work = scenario()
+    cuts = random.Random(1).choices(range(len(work.events) + 1), k=50)
+    assert broken(work, cuts, [weather]) == []
 
 
 @pytest.mark.parametrize(
@@ -130,10 +81,9 @@ def test_a_sync_taken_away_is_noticed(kind: Kind, pattern: str, just_after: str)
         ("*/index.db", [4, 5]),
     ],
 )
-def test_a_failed_sync_breaks_no_promise(pattern: str, refused: list[int]) -> None:
-    files = FailingFiles(pattern, refused)
-    told = record(files)
-    failed = next(number for number, event in enumerate(files.events) if event.kind == "failed_sync")
-    near = range(failed, min(failed + 30, len(files.events)))
-    elsewhere = random.Random(2).sample(range(len(files.events)), min(30, len(files.events)))
-    assert cut_many(files.events, told, sorted({*near, *elsewhere})) == []
+def test_a_failed_sync_breaks_no_promise(pattern: str, refused: Sequence[int], broken: Broken) -> None:
+    work = scenarios.failing_household(pattern, refused)
+    failed = next(number for number, event in enumerate(work.events) if event.kind == "failed_sync")
+    near = range(failed, min(failed + 30, len(work.events)))
+    elsewhere = random.Random(2).sample(range(len(work.events)), min(30, len(work.events)))
+    assert broken(work, {*near, *elsewhere}) == []

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from relay.base.errors import RelayError
 from relay.store.files import FileLayer
 from relay.store.index_file import IndexFile
 from relay.store.journal import Journal
-from relay.store.ledger import Change, Ledger
+from relay.store.ledger import Change, Index, Ledger, open_ledger
 from relay.store.media_files import MediaFiles, SealedFile
 from relay.store.replay import recover
 from relay.store.tables import STORE_TABLES, Operation, Tables
+from relay.store.workers import ThreadWorkers, Workers
 from tests.fakes.files import MemoryFiles
-from tests.fakes.ledger import FOLDER, KEYRING, SEGMENT_BYTES, InlineWorkers, memory_ledger
+from tests.fakes.ledger import FOLDER, KEYRING, SEGMENT_BYTES, InlineWorkers
+from tests.fakes.recorded_folder import RecordedFolder
 
 PUT = Operation(900, "INSERT INTO notes(id, sender, text) VALUES (?, ?, ?)")
 CHECK = Operation(901, "INSERT INTO checks(id, digest) VALUES (?, ?)")
@@ -37,7 +40,6 @@ TABLES = Tables(
     (PUT, CHECK, DELETE, UNCHECK, FILE, SEEN),
 )
 CONFIG = StoreConfig(journal_segments=6, checkpoint_journal_mib=1)
-MEDIA_FOLDER = Path("/state/media")
 
 
 @dataclasses.dataclass(slots=True)
@@ -90,25 +92,58 @@ def keep_file(change: Change, file: SealedFile) -> None:
     change.write(FILE, file.file_id, file.key, file.size_bytes, file.sha256)
 
 
-async def play(files: MemoryFiles, first: int, rounds: int) -> Acknowledged:
-    """Open a ledger on `files`, send notes numbered from `first`, and note what was acknowledged when."""
+async def play(
+    files: MemoryFiles | RecordedFolder, first: int, rounds: int, config: StoreConfig = CONFIG
+) -> Acknowledged:
+    """Open a ledger on `files`, send notes numbered from `first`, and note what was acknowledged when.
+
+    A real folder is used as the box does, with threads and two connections to the index.
+    """
     told = Acknowledged()
-    async with memory_ledger(TABLES, files=files, config=CONFIG) as ledger:
+    folder = files.root if isinstance(files, RecordedFolder) else FOLDER
+    workers: Workers = ThreadWorkers() if isinstance(files, RecordedFolder) else InlineWorkers()
+    media = MediaFiles(folder / "media", quota_bytes=1 << 30, files=files, workers=workers)
+    async with open_ledger(
+        folder, KEYRING, (TABLES,), config, files=files, workers=workers, segment_bytes=SEGMENT_BYTES
+    ) as ledger:
         told.starts.append((len(files.events), ledger.boot))
+        await media.sweep(await ledger.read(_known_files))
         for number in range(first, first + rounds * 10, 10):
-            await _play_round(files, ledger, number, told)
+            await _play_round(files, ledger, media, number, told)
     return told
 
 
-async def _play_round(files: MemoryFiles, ledger: Ledger, number: int, told: Acknowledged) -> None:
-    async def send(note: int, size_bytes: int) -> None:
-        text = hashlib.shake_128(str(note).encode()).digest(size_bytes)
-        try:
-            position = await ledger.run(put, note, text)
-        except RelayError:
-            return
-        told.notes[note] = (len(files.events), hashlib.sha256(text).digest())
-        told.positions.append((len(files.events), position))
+def _known_files(index: Index) -> frozenset[str]:
+    return frozenset(file_id for (file_id,) in index.rows("SELECT id FROM files"))
+
+
+async def flood(files: MemoryFiles, first: int, count: int, config: StoreConfig) -> Acknowledged:
+    """Open a ledger on `files`, send so many notes that each fill most of a segment, and note what was acknowledged."""
+    told = Acknowledged()
+    async with open_ledger(
+        FOLDER, KEYRING, (TABLES,), config, files=files, workers=InlineWorkers(), segment_bytes=SEGMENT_BYTES
+    ) as ledger:
+        for number in range(first, first + count):
+            await _send(files, ledger, told, number, SEGMENT_BYTES * 3 // 4)
+    return told
+
+
+async def _send(
+    files: MemoryFiles | RecordedFolder, ledger: Ledger, told: Acknowledged, note: int, size_bytes: int
+) -> None:
+    text = hashlib.shake_128(str(note).encode()).digest(size_bytes)
+    try:
+        position = await ledger.run(put, note, text)
+    except RelayError:
+        return
+    told.notes[note] = (len(files.events), hashlib.sha256(text).digest())
+    told.positions.append((len(files.events), position))
+
+
+async def _play_round(
+    files: MemoryFiles | RecordedFolder, ledger: Ledger, media: MediaFiles, number: int, told: Acknowledged
+) -> None:
+    send = functools.partial(_send, files, ledger, told)
 
     async def remove(note: int) -> None:
         told.begun_deleting[note] = len(files.events)
@@ -121,6 +156,8 @@ async def _play_round(files: MemoryFiles, ledger: Ledger, number: int, told: Ack
     await send(number, 100)
     await send(number + 1, 5_000)
     async with trio.open_nursery() as nursery:
+        if number % 50 == 0:
+            nursery.start_soon(ledger.checkpoint)
         for extra in range(2, 7):
             nursery.start_soon(send, number + extra, 700)
         nursery.start_soon(remove, number)
@@ -129,13 +166,12 @@ async def _play_round(files: MemoryFiles, ledger: Ledger, number: int, told: Ack
     if number % 40 == 0:
         await send(number + 7, 300_000)
     if number % 30 == 0:
-        await _keep_media(files, ledger, told, number)
-    if number % 50 == 0:
-        await ledger.checkpoint()
+        await _keep_media(files, ledger, media, told, number)
 
 
-async def _keep_media(files: MemoryFiles, ledger: Ledger, told: Acknowledged, number: int) -> None:
-    media = MediaFiles(MEDIA_FOLDER, quota_bytes=1 << 30, files=files, workers=InlineWorkers())
+async def _keep_media(
+    files: MemoryFiles | RecordedFolder, ledger: Ledger, media: MediaFiles, told: Acknowledged, number: int
+) -> None:
     async with media.receive(1 << 20) as writer:
         await writer.write(hashlib.shake_128(b"file%d" % number).digest(70_000))
         sealed = await writer.keep()
@@ -156,7 +192,7 @@ class Found:
     boot: int
 
 
-def look(files: FileLayer) -> Found:
+def look(files: FileLayer, folder: Path = FOLDER) -> Found:
     """Recover as a start does and return what is there.
 
     Raises:
@@ -164,9 +200,9 @@ def look(files: FileLayer) -> Found:
         AssertionError: a change is there by half, or garbled.
     """
     journal = Journal(
-        files, FOLDER / "journal", KEYRING.journal_key, segments=CONFIG.journal_segments, segment_bytes=SEGMENT_BYTES
+        files, folder / "journal", KEYRING.journal_key, segments=CONFIG.journal_segments, segment_bytes=SEGMENT_BYTES
     )
-    index = IndexFile(FOLDER / "index.db", KEYRING.index_key, (STORE_TABLES, TABLES), files)
+    index = IndexFile(folder / "index.db", KEYRING.index_key, (STORE_TABLES, TABLES), files)
     try:
         position, _ = recover(journal, index)
         rows = index.rows(
@@ -184,10 +220,10 @@ def look(files: FileLayer) -> Found:
         journal.close()
 
 
-def broken_promises(files: MemoryFiles, told: Acknowledged, events: int) -> list[str]:
-    """Return what was promised within the first `events` events and does not hold in `files`."""
+def broken_promises(files: FileLayer, told: Acknowledged, events: int, folder: Path = FOLDER) -> list[str]:
+    """Return what was promised within the first `events` events and does not hold in `folder`."""
     try:
-        found = look(files)
+        found = look(files, folder)
     except (RelayError, AssertionError, apsw.Error) as error:
         return [f"{type(error).__name__}: {error}"]
     broken = [
@@ -210,13 +246,15 @@ def broken_promises(files: MemoryFiles, told: Acknowledged, events: int) -> list
         if at <= events and file_id not in found.media
     ]
     broken += [
-        f"file {file_id} is not whole" for file_id, sealed in found.media.items() if not _is_whole(files, sealed)
+        f"file {file_id} is not whole"
+        for file_id, sealed in found.media.items()
+        if not _is_whole(files, folder, sealed)
     ]
     return broken
 
 
-def _is_whole(files: MemoryFiles, sealed: SealedFile) -> bool:
-    media = MediaFiles(MEDIA_FOLDER, quota_bytes=1 << 30, files=files, workers=InlineWorkers())
+def _is_whole(files: FileLayer, folder: Path, sealed: SealedFile) -> bool:
+    media = MediaFiles(folder / "media", quota_bytes=1 << 30, files=files, workers=InlineWorkers())
     digest = hashlib.sha256()
 
     async def read() -> None:

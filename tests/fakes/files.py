@@ -9,19 +9,21 @@ from typing import Literal
 import apsw
 
 from relay.base.errors import StateLockedError
+from tests.fakes.sync_sites import calling_site
 
 Kind = Literal["create", "write", "sync", "failed_sync", "truncate", "rename", "remove", "sync_folder"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Event:
-    """One thing done to the file system; the recorder keeps them in order."""
+    """One thing done to the file system; the recorder keeps them in order. `site` says where a sync was asked for."""
 
     kind: Kind
     path: str
     offset: int = 0
     data: bytes = b""
     target: str = ""
+    site: str = ""
 
 
 class MemoryFile:
@@ -53,7 +55,7 @@ class MemoryFile:
         except OSError:
             self._files.record(Event("failed_sync", self._path))
             raise
-        self._files.record(Event("sync", self._path))
+        self._files.record(Event("sync", self._path, site=self._files.site(self._path)))
 
     def size_bytes(self) -> int:
         return len(self._content)
@@ -82,12 +84,19 @@ class MemoryFiles:
     def vfs(self) -> str | None:
         return f"doorstep-memory-{self._number}"
 
+    @property
+    def shares_memory(self) -> bool:
+        return False
+
     def before(self, kind: Kind, path: str) -> None:
         """Called before each write and sync: a subclass raises OSError here to play a failing card."""
 
     def record(self, event: Event) -> None:
         if self.recording:
             self.events.append(event)
+
+    def site(self, path: str) -> str:
+        return calling_site(path) if self.recording else ""
 
     def open(self, path: Path, *, create: bool = False) -> MemoryFile:
         if not create and str(path) not in self.contents:
@@ -117,7 +126,7 @@ class MemoryFiles:
         pass
 
     def sync_folder(self, folder: Path) -> None:
-        self.record(Event("sync_folder", str(folder)))
+        self.record(Event("sync_folder", str(folder), site=self.site(str(folder))))
 
     @contextlib.contextmanager
     def lock(self, folder: Path) -> Iterator[None]:

@@ -17,7 +17,8 @@ from tests.interop.synapse_peer import SynapsePeer
 
 pytestmark = pytest.mark.interop
 
-Figures = Callable[[str], None]
+SUBJECT = "power cuts of a block device"
+Figures = Callable[[str, dict[str, int]], None]
 Recorder = Callable[..., Recording]
 
 
@@ -54,24 +55,27 @@ def recorded(authority: trustme.CA, synapse: SynapsePeer, memory: Path) -> Recor
     return play
 
 
-def words(what: str, outcome: Outcome) -> str:
-    return (
-        f"block device, {what}: {outcome.states} states tried ({outcome.doubtful} with unflushed writes, {outcome.torn}"
-        f" of them torn), {outcome.promises} promises compared, {len(outcome.losses)} losses"
-    )
+def counted(outcome: Outcome) -> dict[str, int]:
+    return {
+        "states tried": outcome.states,
+        "with unflushed writes": outcome.doubtful,
+        "with torn ones": outcome.torn,
+        "promises compared": outcome.promises,
+        "losses": len(outcome.losses),
+    }
 
 
 def test_no_cut_below_the_file_system_loses_what_was_acknowledged(
     recorded: Recorder, memory: Path, figures: Figures
 ) -> None:
     outcome = inspect(recorded(Load(messages=120, kills=2)), memory, states=40, seed=1)
-    figures(words("short", outcome))
+    figures(SUBJECT, counted(outcome))
     assert outcome.losses == []
 
 
 def test_a_box_that_does_not_sync_is_found_out(recorded: Recorder, memory: Path, figures: Figures) -> None:
     outcome = inspect(recorded(Load(messages=40), module="tests.interop.careless_relay"), memory, states=12, seed=1)
-    figures(words("control without syncs", outcome))
+    figures(f"{SUBJECT}, negative control without syncs", counted(outcome))
     assert any("message" in loss for loss in outcome.losses)
 
 
@@ -81,5 +85,5 @@ def test_no_cut_of_many_loses_what_was_acknowledged(
     recorded: Recorder, memory: Path, figures: Figures, seed: int
 ) -> None:
     outcome = inspect(recorded(Load(messages=400, kills=5)), memory, states=200, seed=seed)
-    figures(words(f"long {seed}", outcome))
+    figures(SUBJECT, counted(outcome))
     assert outcome.losses == []

@@ -1,0 +1,84 @@
+"""Every sync in relay/store is needed, and the enumerator notices when one is missing; what is spare says why."""
+
+import random  # noqa: TID251 - a seeded generator: the same states every time
+from collections.abc import Callable
+
+import pytest
+
+from tests.crash import scenarios
+from tests.crash.power_cut import Weather
+from tests.crash.scenarios import Scenario
+from tests.fakes.sync_sites import written_sites
+
+pytestmark = pytest.mark.slow
+
+LOG_OF_UPGRADE = {"index_file.rewrite, sqlite: index.db-wal", "index_file.copy_back, sqlite: index.db-wal"}
+Controls = list[tuple[Callable[[], Scenario], set[str]]]
+
+# Sites in one line stand in for each other: only without all of them something is lost.
+CONTROLS: Controls = [
+    (scenarios.household, {"journal._flush.1"}),
+    (scenarios.household, {"segments._write_root.1"}),
+    (scenarios.household, {"segments._make.2"}),
+    (scenarios.household, {"segments._make.4"}),
+    (scenarios.more_segments, {"segments._open_slot.2"}),
+    (scenarios.household, {"media_files._finish.1"}),
+    (scenarios.household, {"media_files.publish.1"}),
+    (scenarios.household, {"index_file._sync_log.1", "index_file.copy_back, sqlite: index.db-wal"}),
+    (scenarios.threads, {"index_file._sync_log.1", "index_file.copy_back, sqlite: index.db-wal"}),
+    (scenarios.household, {"index_file.copy_back, sqlite: index.db"}),
+    (scenarios.threads, {"index_file.copy_back, sqlite: index.db"}),
+    (scenarios.household, {"index_file._set, sqlite: index.db"}),
+    (scenarios.household, {"index_file._set, sqlite: state", "index_file._make_tables, sqlite: state"}),
+    (scenarios.distrusted_log, {"index_file.discard_log.1", "index_file.commit, sqlite: state"}),
+    (scenarios.upgrade, {"segments._write_root.1"}),
+    (scenarios.upgrade, {"index_file._sync_log.1", *LOG_OF_UPGRADE}),
+    (scenarios.upgrade, {"index_file.copy_back, sqlite: index.db"}),
+    (scenarios.new_keyring, {"keyring._write_whole.1"}),
+    (scenarios.new_keyring, {"keyring._write_whole.2"}),
+    (scenarios.wrapped_anew, {"keyring._write_whole.1"}),
+    (scenarios.wrapped_anew, {"keyring._write_whole.2"}),
+    (scenarios.new_key_file, {"keyring._write_whole.1"}),
+    (scenarios.new_key_file, {"keyring._write_whole.2"}),
+]
+SPARE = {
+    "segments._make.1": "root.b holds nothing yet: a garbled page beside a good one is no page",
+    "segments._make.3": "the sync after the rename makes the same names durable",
+    "segments._open_slot.1": "old zeros or garbage are no frames; it is there so that later syncs write no metadata",
+    "index_file.rewrite.1": "SQLite's own first sync of a log makes its name durable",
+    "index_file._make_tables, sqlite: index.db-wal": "the journal begins at commit 1: an index without tables is made",
+    "index_file._set, sqlite: index.db-journal": "as above, the first page of an empty index",
+    "index_file.commit, sqlite: index.db-wal": "an old log is older than `released`, and is thrown away",
+}
+
+
+@pytest.mark.parametrize(("scenario", "sites"), CONTROLS, ids=lambda value: getattr(value, "__name__", None))
+def test_a_sync_taken_away_is_noticed(
+    scenario: Callable[[], Scenario], sites: set[str], figures: Callable[..., None]
+) -> None:
+    whole = scenario()
+    assert sites <= whole.sites, "nothing was taken away"
+    work = whole.without(sites)
+    near = whole.after(sites)
+    cuts = random.Random(1).sample(near, min(len(near), 120))
+    states = 0
+    for weather in (Weather.NOTHING, Weather.SECTORS, Weather.WRITES, Weather.EVERYTHING):
+        for _ in range(3):
+            tried = work.try_cuts(cuts, [weather], enough=1)
+            states += tried.states
+            if tried.broken:
+                figures("negative controls, each with a sync taken out", {"tried": 1, "found out": 1})
+                return
+    pytest.fail(f"{states} states without {sorted(sites)} kept every promise")
+
+
+def test_every_sync_in_the_code_has_its_control() -> None:
+    controlled = {site for _, sites in CONTROLS for site in sites}
+    written = set(written_sites().values())
+    assert written - controlled - set(SPARE) == set()
+    assert {site for site in controlled | set(SPARE) if "sqlite" not in site} - written == set(), "no longer there"
+
+
+def test_every_sync_of_sqlite_that_ever_ran_has_its_control() -> None:
+    ran = {site for scenario, _ in CONTROLS for site in scenario().sites if "sqlite" in site}
+    assert ran - {site for _, sites in CONTROLS for site in sites} - set(SPARE) == set()
