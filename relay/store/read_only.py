@@ -30,6 +30,11 @@ class ReadOnlyFiles:
         """Return the SQLite file system that reads through the other layer."""
         return self._vfs.name
 
+    @property
+    def shares_memory(self) -> bool:
+        """Return False: one connection reads."""
+        return False
+
     def open(self, path: Path, *, create: bool = False) -> File:
         """Open for reading; with `create` a missing file is an empty one."""
         if not self.exists(path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import trio
 
+from relay.base import log
 from relay.base.config import StoreConfig
 from relay.store.ledger import open_ledger
 from tests.crash.workload import TABLES, put
@@ -35,4 +36,5 @@ async def live(folder: Path, first: int) -> None:
 
 
 if __name__ == "__main__":
+    log.configure(level="error")
     trio.run(live, Path(sys.argv[1]), int(sys.argv[2]))

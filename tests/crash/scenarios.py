@@ -15,15 +15,17 @@ import trio
 
 from relay.base.config import StoreConfig
 from relay.base.errors import RelayError
+from relay.store.chunks import Chunk, Picture, Reached, Schema
 from relay.store.files import OS_FILES
 from relay.store.keyring import FILE_NAME, KeyFile, Keyring, create_keyring, open_keyring
 from relay.store.keyring import _write as wrap
+from relay.store.rebuild import IndexBuilder, make_journal
 from tests.crash.power_cut import Flash, Weather, restart
 from tests.crash.test_upgrade_cuts import look, old_box, recorded_upgrade
-from tests.crash.workload import Acknowledged, broken_promises, flood, play
+from tests.crash.workload import CONFIG, TABLES, Acknowledged, broken_promises, flood, play
 from tests.fakes.files import Event, Kind, MemoryFiles
 from tests.fakes.formats import NEW, OLD
-from tests.fakes.ledger import FOLDER
+from tests.fakes.ledger import FOLDER, KEYRING, SEGMENT_BYTES, memory_ledger
 from tests.fakes.recorded_folder import RecordedFolder, write_out
 
 WEATHERS = (Weather.SECTORS, Weather.SECTORS, Weather.WRITES, Weather.NOTHING, Weather.EVERYTHING)
@@ -69,7 +71,7 @@ class Scenario:
     def after(self, sites: Collection[str]) -> list[int]:
         """Return cuts soon after a sync of these sites."""
         asked = [number for number, event in enumerate(self.events) if event.site in sites]
-        near = {at + further for at in asked for further in _SOON}
+        near = {at + further for at in asked for further in _SOON} | {len(self.events)}
         return sorted(cut for cut in near if cut <= len(self.events))
 
     def state_after(self, cut: int, weather: Weather, seed: int) -> dict[str, bytes]:
@@ -158,6 +160,46 @@ def upgrade() -> Scenario:
         return [text for text in found if text]
 
     return Scenario("upgrade", recorded_upgrade(before), broken, before)
+
+
+@functools.cache
+def lost_roots() -> Scenario:
+    """A first run in which both root pages refuse a sync: each gets another file."""
+    return failing_household("*/root.?", [5, 6])
+
+
+@functools.cache
+def rebuilt() -> Scenario:
+    """A copy of a household becomes a state folder of its own, which counts once it is complete."""
+    files = MemoryFiles(recording=True)
+    told = trio.run(_rebuild, files)
+    files.unregister()
+    return Scenario("rebuilt", files.events, _Household(told, only_after=len(files.events)), None, told)
+
+
+async def _rebuild(files: MemoryFiles) -> Acknowledged:
+    chunk_key = b"c" * 16
+    source = MemoryFiles()
+    # Rounds without files, which are carried over on their own.
+    told = await play(source, 1, 3)
+    async with (
+        memory_ledger(TABLES, files=source, config=CONFIG) as ledger,
+        contextlib.aclosing(ledger.snapshot(Picture(chunk_key))) as items,
+    ):
+        builder = IndexBuilder(FOLDER / "index.db", KEYRING.index_key, chunk_key, files)
+        async for item in items:
+            match item:
+                case Schema():
+                    builder.begin(item)
+                case Chunk():
+                    builder.put(item)
+                case Reached():
+                    number = builder.finish(item)
+                    segments, key = CONFIG.journal_segments, KEYRING.journal_key
+                    folder = FOLDER / "journal"
+                    make_journal(folder, key, item, number, segments=segments, files=files, segment_bytes=SEGMENT_BYTES)
+    source.unregister()
+    return told.later(sys.maxsize)
 
 
 @functools.cache
@@ -265,12 +307,18 @@ def _opened(contents: dict[str, bytes], source: _Source) -> Keyring | None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Household:
-    """Checks what a household was promised; `in_folder` does it with two connections, in a real folder."""
+    """Checks what a household was promised, once there were `only_after` events.
+
+    With `in_folder` it does so with two connections, in a real folder.
+    """
 
     told: Acknowledged
     in_folder: bool = False
+    only_after: int = 0
 
     def __call__(self, contents: dict[str, bytes], cut: int) -> list[str]:
+        if cut < self.only_after:
+            return []
         if self.in_folder:
             with tempfile.TemporaryDirectory() as parent:
                 root = Path(parent) / "state"

@@ -18,7 +18,7 @@ Controls = list[tuple[Callable[[], Scenario], set[str]]]
 # Sites in one line stand in for each other: only without all of them something is lost.
 CONTROLS: Controls = [
     (scenarios.household, {"journal._flush.1"}),
-    (scenarios.household, {"segments._write_root.1"}),
+    (scenarios.household, {"segments._write_page.1"}),
     (scenarios.household, {"segments._make.2"}),
     (scenarios.household, {"segments._make.4"}),
     (scenarios.more_segments, {"segments._open_slot.2"}),
@@ -31,7 +31,11 @@ CONTROLS: Controls = [
     (scenarios.household, {"index_file._set, sqlite: index.db"}),
     (scenarios.household, {"index_file._set, sqlite: state", "index_file._make_tables, sqlite: state"}),
     (scenarios.distrusted_log, {"index_file.discard_log.1", "index_file.commit, sqlite: state"}),
-    (scenarios.upgrade, {"segments._write_root.1"}),
+    (scenarios.lost_roots, {"segments._replace_page.1"}),
+    (scenarios.lost_roots, {"segments._write_page.2"}),
+    (scenarios.rebuilt, {"rebuild.finish.1"}),
+    (scenarios.rebuilt, {"rebuild.finish.2"}),
+    (scenarios.upgrade, {"segments._write_page.1"}),
     (scenarios.upgrade, {"index_file._sync_log.1", *LOG_OF_UPGRADE}),
     (scenarios.upgrade, {"index_file.copy_back, sqlite: index.db"}),
     (scenarios.new_keyring, {"keyring._write_whole.1"}),

@@ -106,6 +106,7 @@ async def play(
     async with open_ledger(
         folder, KEYRING, (TABLES,), config, files=files, workers=workers, segment_bytes=SEGMENT_BYTES
     ) as ledger:
+        assert ledger.healthy, ledger.status().fault
         told.starts.append((len(files.events), ledger.boot))
         await media.sweep(await ledger.read(_known_files))
         for number in range(first, first + rounds * 10, 10):

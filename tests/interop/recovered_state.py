@@ -50,6 +50,8 @@ async def look(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Recover the folder and return what is in it."""
     folder = Path(asked["state"])
     async with open_house(folder, load(folder)) as house:
+        if not house.ledger.healthy:
+            raise AssertionError(house.ledger.status().fault)
         door = family_door(house, await open_network(house))
         sessions: dict[str, Any] = {}
         for token in asked["sessions"]:
