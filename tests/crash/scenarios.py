@@ -15,10 +15,10 @@ import trio
 
 from relay.base.config import StoreConfig
 from relay.base.errors import RelayError
+from relay.store.catalogue import Catalogue, keep_catalogue, read_catalogue, write_catalogue
 from relay.store.chunks import Chunk, Picture, Reached, Schema
 from relay.store.files import OS_FILES
-from relay.store.keyring import FILE_NAME, KeyFile, Keyring, create_keyring, open_keyring
-from relay.store.keyring import _write as wrap
+from relay.store.keyring import FILE_NAME, KeyFile, Keyring, create_keyring, open_keyring, wrap_keyring
 from relay.store.rebuild import IndexBuilder, make_journal
 from tests.crash.power_cut import Flash, Weather, restart
 from tests.crash.test_upgrade_cuts import look, old_box, recorded_upgrade
@@ -252,7 +252,7 @@ def wrapped_anew() -> Scenario:
     first.unregister()
     before = {path: bytes(content) for path, content in first.contents.items()}
     files = restart(before, recording=True)
-    wrap(FOLDER, keyring, _NEW_SOURCE, files)
+    wrap_keyring(FOLDER, keyring, _NEW_SOURCE, files=files)
     files.unregister()
     wrapped = len(files.events)
 
@@ -262,6 +262,35 @@ def wrapped_anew() -> Scenario:
         return [] if found in good else ["the keyring opens with neither source, or with the old one"]
 
     return Scenario("keyring wrapped anew", files.events, broken, before)
+
+
+@functools.cache
+def kept_catalogue() -> Scenario:
+    """A backup is made and kept: the next one builds on it."""
+    first, second = (
+        Catalogue(bytes([number]) * 16, number, 1_000 + number, Picture(b"c" * 16), frozenset()) for number in (1, 2)
+    )
+    prepared = MemoryFiles()
+    write_catalogue(FOLDER, KEYRING.index_key, first, prepared)
+    keep_catalogue(FOLDER, prepared)
+    prepared.unregister()
+    before = {path: bytes(content) for path, content in prepared.contents.items()}
+    files = restart(before, recording=True)
+    write_catalogue(FOLDER, KEYRING.index_key, second, files)
+    written = len(files.events)
+    keep_catalogue(FOLDER, files)
+    kept = len(files.events)
+    files.unregister()
+
+    def broken(contents: dict[str, bytes], cut: int) -> list[str]:
+        again = restart(contents)
+        found = read_catalogue(FOLDER, KEYRING.index_key, again)
+        again.unregister()
+        number = None if found is None else found.number
+        good = [1] if cut <= written else [2] if cut >= kept else [1, 2]
+        return [] if number in good else [f"the catalogue is that of backup {number}"]
+
+    return Scenario("kept catalogue", files.events, broken, before)
 
 
 @functools.cache

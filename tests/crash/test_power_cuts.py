@@ -55,7 +55,14 @@ def test_no_cut_after_a_cut_breaks_a_promise(in_threads: bool, seed: int, broken
 @pytest.mark.parametrize("weather", Weather)
 @pytest.mark.parametrize(
     "scenario",
-    [scenarios.new_keyring, scenarios.wrapped_anew, scenarios.new_key_file, scenarios.more_segments, scenarios.rebuilt],
+    [
+        scenarios.new_keyring,
+        scenarios.wrapped_anew,
+        scenarios.new_key_file,
+        scenarios.kept_catalogue,
+        scenarios.more_segments,
+        scenarios.rebuilt,
+    ],
 )
 def test_no_cut_of_smaller_works_breaks_a_promise(
     scenario: Callable[[], Scenario], weather: Weather, broken: Broken

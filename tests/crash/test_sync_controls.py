@@ -38,6 +38,8 @@ CONTROLS: Controls = [
     (scenarios.upgrade, {"segments._write_page.1"}),
     (scenarios.upgrade, {"index_file._sync_log.1", *LOG_OF_UPGRADE}),
     (scenarios.upgrade, {"index_file.copy_back, sqlite: index.db"}),
+    (scenarios.kept_catalogue, {"catalogue.write_catalogue.1"}),
+    (scenarios.kept_catalogue, {"catalogue.keep_catalogue.1"}),
     (scenarios.new_keyring, {"keyring._write_whole.1"}),
     (scenarios.new_keyring, {"keyring._write_whole.2"}),
     (scenarios.wrapped_anew, {"keyring._write_whole.1"}),
