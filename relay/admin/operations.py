@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol, assert_never
 
+from relay.admin import moving as moves
+from relay.admin.moving import Moving
 from relay.admin.requests import (
     AddUser,
     CreateBackup,
@@ -106,11 +108,18 @@ class Backups(Protocol):
 
 
 class HouseOperator:
-    """Carries out requests on `people`, `report` and `backups`; `stop` is None where nothing runs that could stop."""
+    """Carries out requests; `stop` is None where nothing runs that could stop."""
 
     def __init__(
-        self, people: People, report: Report, *, stop: Callable[[bool], None] | None, backups: Backups | None = None
+        self,
+        people: People,
+        report: Report,
+        *,
+        stop: Callable[[bool], None] | None,
+        backups: Backups | None = None,
+        moving: Moving | None = None,
     ) -> None:
+        self._moving = moving
         self._people = people
         self._report = report
         self._backups = backups
@@ -123,20 +132,27 @@ class HouseOperator:
                 return {"running": self._stop is not None, **await self._report.status(), **self._backup_status()}
             case Doctor():
                 return {"findings": [dataclasses.asdict(finding) for finding in await self._report.findings()]}
-            case CreateInvite():
-                token, expires_ms = await self._people.invite()
-                return {"token": token, "expires_ms": expires_ms}
             case CreateBackup():
                 return await self._create_backup(request)
             case Restart() | Stop():
                 return self._end(restart=isinstance(request, Restart))
-            case AddUser() | ListUsers() | SetPassword() | DeactivateUser():
+            case AddUser() | ListUsers() | SetPassword() | DeactivateUser() | CreateInvite():
                 return await self._change_people(request)
             case _:
-                assert_never(request)
+                return await self._move(request)
 
-    async def _change_people(self, request: AddUser | ListUsers | SetPassword | DeactivateUser) -> dict[str, Any]:
+    async def _move(self, request: moves.MovingRequest) -> dict[str, Any]:
+        if self._moving is None:
+            raise ConflictError("nobody moves from here or to here")
+        return await moves.carry_out(self._moving, request)
+
+    async def _change_people(
+        self, request: AddUser | ListUsers | SetPassword | DeactivateUser | CreateInvite
+    ) -> dict[str, Any]:
         match request:
+            case CreateInvite():
+                token, expires_ms = await self._people.invite()
+                return {"token": token, "expires_ms": expires_ms}
             case AddUser(name, password, admin):
                 return {"user": await self._people.add(name, password, admin=admin)}
             case ListUsers():

@@ -7,8 +7,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_type_hints
 
+from relay.admin import moving
 from relay.base.errors import InvalidInputError, MissingParamError
-from relay.base.limits import MAX_NAME_BYTES, MAX_PASSWORD_BYTES
+from relay.base.limits import MAX_ADMIN_LINE_BYTES, MAX_MOVING_FIELD_BYTES, MAX_NAME_BYTES, MAX_PASSWORD_BYTES
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,7 +84,17 @@ class Stop:
 
 
 Request = (
-    Status | Doctor | AddUser | ListUsers | SetPassword | DeactivateUser | CreateInvite | CreateBackup | Restart | Stop
+    Status
+    | Doctor
+    | AddUser
+    | ListUsers
+    | SetPassword
+    | DeactivateUser
+    | CreateInvite
+    | CreateBackup
+    | Restart
+    | Stop
+    | moving.MovingRequest
 )
 
 VERBS: dict[str, type[Request]] = {
@@ -97,8 +108,20 @@ VERBS: dict[str, type[Request]] = {
     "backup_create": CreateBackup,
     "restart": Restart,
     "stop": Stop,
+    **moving.VERBS,
 }
-_MAX_BYTES = {"name": MAX_NAME_BYTES, "password": MAX_PASSWORD_BYTES, "key": 64, "parameters": 128}
+_MAX_BYTES = {
+    "name": MAX_NAME_BYTES,
+    "password": MAX_PASSWORD_BYTES,
+    "room": MAX_NAME_BYTES,
+    "target": MAX_NAME_BYTES,
+    "after": MAX_MOVING_FIELD_BYTES,
+    "secrets": MAX_MOVING_FIELD_BYTES,
+    "card": MAX_MOVING_FIELD_BYTES,
+    "records": MAX_ADMIN_LINE_BYTES,
+    "key": 64,
+    "parameters": 128,
+}
 
 
 def parse_request(fields: Mapping[str, Any], descriptor: int | None = None) -> Request:

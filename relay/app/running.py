@@ -17,6 +17,7 @@ from relay.app.backup import Backups
 from relay.app.family import family_door
 from relay.app.health import HouseReport
 from relay.app.house import House, open_house
+from relay.app.moving import HouseMoving
 from relay.app.network import Network, open_network
 from relay.app.operator import HousePeople
 from relay.app.supervised import keep_told
@@ -63,7 +64,9 @@ def _fault_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 async def open_offline(folder: Path, config: Config) -> AsyncIterator[Operator]:
     """Open the house without doors and network, for the command line; `folder` may be empty."""
     async with open_house(folder, config) as house:
-        yield HouseOperator(HousePeople(house, None), HouseReport(house, {}), stop=None, backups=Backups(house))
+        people = HousePeople(house, None)
+        moving = HouseMoving(house, people, partial(open_network, house), running=False)
+        yield HouseOperator(people, HouseReport(house, {}), stop=None, backups=Backups(house), moving=moving)
 
 
 class _Stop:
@@ -93,11 +96,13 @@ async def _serve_house(house: House, network: Network, stop: _Stop) -> None:
     listening: dict[str, str] = {}
     supervisor = Supervisor()
     leave_rooms = MemberRefresh(house.ledger, network.writer, network.leaving, house.clock).leave_all
+    people = HousePeople(house, leave_rooms)
     operator = HouseOperator(
-        HousePeople(house, leave_rooms),
+        people,
         HouseReport(house, listening, network.admission),
         stop=stop,
         backups=Backups(house),
+        moving=HouseMoving(house, people, partial(_as_it_is, network), running=True),
     )
     async with trio.open_nursery() as workers:
         await network.start(workers)
@@ -119,6 +124,10 @@ async def _serve_house(house: House, network: Network, stop: _Stop) -> None:
             supervisor.stopping()
         workers.cancel_scope.cancel()
     log.get_logger().info("app.closed")
+
+
+async def _as_it_is(network: Network) -> Network:
+    return network
 
 
 class _Doors:

@@ -13,6 +13,7 @@ import click
 from relay.admin.client import NotRunningError
 from relay.base.errors import Fault, RelayError, UnreachableError
 from relay.cli.backup import backup
+from relay.cli.moving import export_user, import_user
 from relay.cli.operate import operate
 from relay.cli.provisioning import read_password
 from relay.console import words
@@ -156,6 +157,10 @@ def set_password(name: str, state: Path, password_file: Path | None) -> None:
 def deactivate_user(name: str, state: Path) -> None:
     """Close an account for good."""
     operate(state, {"verb": "user_deactivate", "name": name})
+
+
+user.add_command(export_user)
+user.add_command(import_user)
 
 
 def _password(file: Path | None) -> str:

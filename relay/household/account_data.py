@@ -94,6 +94,33 @@ def since(
     return everywhere, by_room
 
 
+def some(
+    index: Index, user: UserId, after: tuple[int, str], limit: int
+) -> list[tuple[tuple[int, str], RoomId | None, str, dict[str, Any]]]:
+    """Return up to `limit` entries that follow the place `after` (first: -1, ""), as (place, room, type, content)."""
+    rows = index.rows(
+        "SELECT room, type, content FROM account_data WHERE user = ? AND (room, type) > (?, ?)"
+        " ORDER BY room, type LIMIT ?",
+        index.find(user),
+        *after,
+        limit,
+    )
+    return [
+        ((room, kind), None if room == _GLOBAL else RoomId(index.name(room)), kind, dict(unpack(content)))
+        for room, kind, content in rows
+    ]
+
+
+def of_room(index: Index, user: UserId, room: RoomId) -> dict[str, dict[str, Any]]:
+    """Return everything about one room, type -> content."""
+    rows = index.rows(
+        "SELECT type, content FROM account_data WHERE user = ? AND room = ? ORDER BY position, type",
+        index.find(user),
+        index.find(room) or -1,
+    )
+    return {kind: unpack(content) for kind, content in rows}
+
+
 def tags(index: Index, user: UserId, room: RoomId) -> dict[str, dict[str, Any]]:
     """Return the tags of a room, name -> what was stored with it."""
     stored = get(index, user, room, TAGS) or {}

@@ -182,14 +182,33 @@ def keys(index: Index, user: UserId, version: str, room: RoomId | None = None, s
         *params,
     )
     found: Sessions = {}
-    for room_number, name, first, forwarded, verified, data in rows:
-        found.setdefault(RoomId(index.name(room_number)), {})[name] = {
-            "first_message_index": first,
-            "forwarded_count": forwarded,
-            "is_verified": bool(verified),
-            "session_data": unpack(data),
-        }
+    for room_number, name, *data in rows:
+        found.setdefault(RoomId(index.name(room_number)), {})[name] = _shown(*data)
     return found
+
+
+def every(index: Index, user: UserId) -> list[Backup]:
+    """Return all backups that were not deleted, oldest first."""
+    rows = index.rows("SELECT version FROM backups WHERE user = ? AND deleted = 0 ORDER BY version", index.find(user))
+    return [get(index, user, str(version)) for (version,) in rows]
+
+
+def some_keys(
+    index: Index, user: UserId, version: str, after: tuple[str, str], limit: int
+) -> list[tuple[RoomId, str, dict[str, Any]]]:
+    """Return up to `limit` keys as (room, session, data) that follow the room and session `after` (or "", "")."""
+    rows = index.rows(
+        "SELECT n.text, k.session, k.first_message_index, k.forwarded_count, k.is_verified, k.session_data"
+        " FROM backup_keys k JOIN names n ON n.number = k.room"
+        " WHERE k.user = ? AND k.version = ? AND (k.room, k.session) > (?, ?) ORDER BY k.room, k.session LIMIT ?",
+        index.find(user),
+        _number(version),
+        # The empty text may be a name too: of an empty state key.
+        (after[0] and index.find(after[0])) or 0,
+        after[1],
+        limit,
+    )
+    return [(RoomId(room), session, _shown(*data)) for room, session, *data in rows]
 
 
 def delete_keys(
@@ -219,6 +238,15 @@ def erase(change: Change, user: UserId) -> None:
     owner = change.intern(user)
     for (version,) in change.rows("SELECT version FROM backups WHERE user = ? AND deleted = 0 ORDER BY version", owner):
         delete(change, user, str(version))
+
+
+def _shown(first: int, forwarded: int, verified: int, data: bytes) -> dict[str, Any]:
+    return {
+        "first_message_index": first,
+        "forwarded_count": forwarded,
+        "is_verified": bool(verified),
+        "session_data": unpack(data),
+    }
 
 
 def _counted(change: Change, owner: int, backup: Backup, added: int, *, changed: bool) -> Backup:

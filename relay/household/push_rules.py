@@ -125,6 +125,34 @@ def edit_rule(change: Change, user: UserId, kind: str, rule_id: str, part: Mappi
     _store(change, user, edits)
 
 
+def own_edits(index: Index, user: UserId) -> Edits | None:
+    """Return what the person changed, None for nothing: what moves to another box with them."""
+    edits = _edits(index, user)
+    return edits if edits["default"] or any(edits["own"].values()) else None
+
+
+def adopt(change: Change, user: UserId, edits: Edits) -> bool:
+    """Take over what the person changed on another box; False where they changed something here already.
+
+    Raises:
+        InvalidParamError: these are no changes of push rules.
+        TooLargeError: as `put_rule`.
+    """
+    own, changed = edits.get("own"), edits.get("default")
+    rules_fit = isinstance(own, dict) and all(
+        kind in KINDS
+        and isinstance(rules, list)
+        and all(isinstance(rule, dict) and "rule_id" in rule for rule in rules)
+        for kind, rules in own.items()
+    )
+    if not rules_fit or not isinstance(changed, dict) or not all(isinstance(part, dict) for part in changed.values()):
+        raise InvalidParamError("these are not push rules")
+    if own_edits(change, user) is not None:
+        return False
+    _store(change, user, {"own": own, "default": changed})
+    return True
+
+
 def _edits(index: Index, user: UserId) -> Edits:
     stored = index.value("SELECT edits FROM push_rules WHERE user = ?", index.find(user))
     return {"own": {}, "default": {}} if stored is None else dict(unpack(stored))

@@ -10,7 +10,7 @@ from relay.delivery.sync import state as sync_state
 from relay.delivery.sync.timeline import stretch
 from relay.delivery.sync.view import View
 from relay.delivery.unread import Unread
-from relay.household import consent
+from relay.household import account_data, consent
 from relay.rooms.matrix import receipts, timeline
 from relay.rooms.matrix.membership import invites
 from relay.rooms.matrix.storage import graph, members, state
@@ -56,15 +56,15 @@ class RoomSections:
             if not summary and _members_in(told_state):
                 summary = self._summary(index, view, room)
         ephemeral = _ephemeral(index, view, room, after)
-        account_data = _account_data(view, room)
-        if not (all_state or told.events or told.limited or told_state or ephemeral or account_data):
+        own_data = _account_data(index, view, room, fresh=fresh)
+        if not (all_state or told.events or told.limited or told_state or ephemeral or own_data):
             return None
         counts = self._unread.counts(index, view.user, room)
         section = {
             "timeline": told.render(view),
             "state_after" if view.state_after else "state": {"events": told_state},
             "ephemeral": {"events": ephemeral},
-            "account_data": {"events": account_data},
+            "account_data": {"events": own_data},
             "summary": summary,
         }
         if view.filters.timeline.threads_apart:
@@ -88,7 +88,7 @@ class RoomSections:
         return {
             "timeline": told.render(view),
             "state_after" if view.state_after else "state": {"events": told_state},
-            "account_data": {"events": _account_data(view, room)},
+            "account_data": {"events": _account_data(index, view, room)},
         }
 
     def gone(self, view: View) -> dict[str, Any]:
@@ -136,13 +136,13 @@ def _ephemeral(index: Index, view: View, room: RoomId, after: int | None) -> lis
     return events
 
 
-def _account_data(view: View, room: RoomId) -> list[dict[str, Any]]:
+def _account_data(index: Index, view: View, room: RoomId, *, fresh: bool = False) -> list[dict[str, Any]]:
     wanted = view.filters.room_account_data
     if not wanted.wants_room(room):
         return []
-    events = (
-        {"type": data_type, "content": content} for data_type, content in view.room_account_data.get(room, {}).items()
-    )
+    # Tags may be older than the room is here: those of a person who came from another box.
+    found = account_data.of_room(index, view.user, room) if fresh else view.room_account_data.get(room, {})
+    events = ({"type": data_type, "content": content} for data_type, content in found.items())
     return [event for event in events if wanted.wants(event)]
 
 

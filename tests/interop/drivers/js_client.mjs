@@ -6,13 +6,14 @@ import readline from "node:readline";
 for (const name of ["log", "info", "debug", "warn", "error", "trace"]) console[name] = () => {};
 const require = createRequire(process.env.MATRIX_JS_SDK + "/");
 const sdk = await import(require.resolve("matrix-js-sdk"));
-const { CryptoEvent, VerificationPhase, VerifierEvent, VerificationRequestEvent } = await import(
+const { CryptoEvent, VerificationPhase, VerifierEvent, VerificationRequestEvent, decodeRecoveryKey } = await import(
   require.resolve("matrix-js-sdk/lib/crypto-api/index.js")
 );
 const { logger } = await import(require.resolve("matrix-js-sdk/lib/logger.js"));
 logger.disableAll?.();
 
 let client;
+let recoveryKey = null;
 const within = (promise, timeout_s, what) =>
   Promise.race([
     promise,
@@ -64,7 +65,9 @@ const actions = {
       userId: session.user_id,
       deviceId: session.device_id,
       accessToken: session.access_token,
-      cryptoCallbacks: { getSecretStorageKey: async () => null },
+      cryptoCallbacks: {
+        getSecretStorageKey: async ({ keys }) => (recoveryKey ? [Object.keys(keys)[0], recoveryKey] : null),
+      },
     });
     await client.initRustCrypto({ useIndexedDB: false });
     client.on(CryptoEvent.VerificationRequestReceived, follow);
@@ -170,6 +173,30 @@ const actions = {
   async reset_key_backup() {
     await client.getCrypto().resetKeyBackup();
     return await until(() => client.getCrypto().getActiveSessionBackupVersion(), 20, "key backup");
+  },
+  async set_up_recovery({ password }) {
+    await actions.bootstrap_cross_signing({ password });
+    const made = await client.getCrypto().createRecoveryKeyFromPassphrase();
+    recoveryKey = made.privateKey;
+    await client.getCrypto().bootstrapSecretStorage({
+      createSecretStorageKey: async () => made,
+      setupNewSecretStorage: true,
+      setupNewKeyBackup: true,
+    });
+    await until(() => client.getCrypto().getActiveSessionBackupVersion(), 20, "key backup");
+    return made.encodedPrivateKey;
+  },
+  async recover({ key }) {
+    recoveryKey = decodeRecoveryKey(key);
+    await client.getCrypto().loadSessionBackupPrivateKeyFromSecretStorage();
+    return await client.getCrypto().restoreKeyBackup();
+  },
+  async read_history({ room, body, timeout_s = 20 }) {
+    await client.scrollback(client.getRoom(room), 50);
+    return await actions.wait_for({ room, body, timeout_s });
+  },
+  async account_data({ kind, room }) {
+    return room ? (client.getRoom(room)?.getAccountData(kind)?.getContent() ?? null) : client.getAccountDataFromServer(kind);
   },
   async close() {
     client?.stopClient();

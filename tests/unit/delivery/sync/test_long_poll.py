@@ -274,6 +274,17 @@ async def test_account_data_and_tags_reach_the_other_device() -> None:
         assert tag == {"type": "m.tag", "content": {"tags": {"m.favourite": {"order": 0.5}}}}
 
 
+async def test_tags_older_than_a_room_are_told_with_it() -> None:
+    async with open_family() as family:
+        ann, bob, room = await two(family)
+        await ann.post(at(room, "/kick"), {"user_id": bob.user})
+        await bob.put(f"/user/{quote(bob.user)}/rooms/{quote(room)}/tags/m.favourite", {})
+        since = (await bob.sync())["next_batch"]
+        await bob.join(room)
+        (tag,) = (await bob.sync(since))["rooms"]["join"][room]["account_data"]["events"]
+        assert tag == {"type": "m.tag", "content": {"tags": {"m.favourite": {}}}}
+
+
 async def test_typing_begins_and_ceases(autojump_clock: trio.testing.MockClock) -> None:
     async with open_family() as family, trio.open_nursery() as nursery:
         await nursery.start(family.parts.typing.run)
