@@ -78,6 +78,7 @@ def fill(tree: Path, suite: str, arch: str, version: str, wheels: Path) -> None:
             place(unit, tree / "usr/lib/systemd/system" / unit.name)
     place(ROOT / "systemd/doorstep.sysusers", tree / "usr/lib/sysusers.d/doorstep.conf")
     place(ROOT / "systemd/doorstep.tmpfiles", tree / "usr/lib/tmpfiles.d/doorstep.conf")
+    place(ROOT / "hw/60-doorstep.polkit.rules", tree / "usr/share/polkit-1/rules.d/60-doorstep.rules")
     place(ROOT / "hw/60-doorstep.rules", tree / "usr/lib/udev/rules.d/60-doorstep.rules")
     for name in ("README.md", "CHANGELOG.md", "LICENSE"):
         place(ROOT / name, tree / "usr/share/doc/doorstep" / ("copyright" if name == "LICENSE" else name))

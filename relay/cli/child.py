@@ -3,6 +3,7 @@
 The console stays small, and a request that goes wrong cannot take the cable's console down.
 """
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from relay.base.config import FILE_NAME
 from relay.base.errors import Fault
 from relay.base.limits import MAX_ADMIN_LINE_BYTES
 from relay.cli.files import write_whole
+from relay.console.operator import Place
 
 _DRAFT = Path("console") / "draft.json"
 _END_WITHIN_S = 5.0
@@ -92,6 +94,19 @@ class ChildOperator:
     def provisioned(self) -> bool:
         """Return whether the folder is a box."""
         return (self._folder / FILE_NAME).exists()
+
+    def place(self) -> Place:
+        """Return where the box is found, as far as the kernel and the settings tell."""
+        from relay.base.config import load
+        from relay.base.errors import ConfigError
+        from relay.box.links import own_address
+        from relay.cli.invitation import public_url
+
+        url = ""
+        if self.provisioned():
+            with contextlib.suppress(ConfigError):
+                url = public_url(load(self._folder))
+        return Place(online=bool(own_address()), url=url)
 
     def load_draft(self) -> dict[str, str]:
         """Return the draft kept last; one that cannot be read is none."""

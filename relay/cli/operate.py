@@ -1,7 +1,7 @@
 """One request of a local operator, carried out wherever that works: by the running box, on files, or on its state.
 
 Beside the verbs of `relay.admin.requests` there are those that concern files and the machine: `show`, `set`,
-`provision`, `factory_reset`, `time_set`, `renew_certificate`.
+`provision`, `factory_reset`, `time_set`, `renew_certificate`, and those about the network (`relay.cli.network`).
 """
 
 import dataclasses
@@ -180,6 +180,21 @@ _LOCAL: dict[str, Callable[[Path, dict[str, Any]], dict[str, Any]]] = {
     "time_set": _time_set,
     "renew_certificate": _renew_certificate,
 }
+
+
+def _about_the_network(verb: str) -> Callable[[Path, dict[str, Any]], dict[str, Any]]:
+    # D-Bus is a library that most requests do without.
+    def carry_out(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+        from relay.cli import network
+
+        result: dict[str, Any] = getattr(network, verb)(folder, fields)
+        return result
+
+    return carry_out
+
+
+_NETWORK_VERBS = ("about", "network", "wifi_scan", "wifi_join", "hostname_set", "device_name_set")
+_LOCAL.update({verb: _about_the_network(verb) for verb in _NETWORK_VERBS})
 
 
 def _now() -> datetime.datetime:

@@ -170,6 +170,20 @@ class Dialogues:
         yield Say([*self._drawn(result), *words.invitation(result)])
         return None
 
+    def _network(self) -> Script:
+        yield Say(words.network((yield from _asked({"verb": "network"}))))
+        return None
+
+    def _wifi_scan(self) -> Script:
+        yield Say(words.networks((yield from _asked({"verb": "wifi_scan"}))))
+        return None
+
+    def _wifi_join(self, name: str) -> Script:
+        password = yield Question("Password, empty for an open network: ", secret=True)
+        yield Say([f"Joining {name}. If it fails, everything stays as it was."])
+        yield Say(words.network((yield from _asked({"verb": "wifi_join", "ssid": name, "password": password}))))
+        return None
+
     def _time_set(self, utc: str) -> Script:
         result = yield from _asked({"verb": "time_set", "utc": utc})
         yield Say([result["utc"]])

@@ -20,9 +20,12 @@ from relay.console.dialogues import Dialogues
 from relay.console.draft import Draft
 from relay.console.script import Request, Script
 
-_READING = frozenset({"hello", "status", "doctor", "show", "plan", "user_list"})
+_READING = frozenset({"hello", "status", "doctor", "show", "plan", "user_list", "about", "network", "wifi_scan"})
 _CHANGING = frozenset(
-    {"user_add", "user_passwd", "user_deactivate", "invite_create", "restart", "factory_reset", "time_set"}
+    {
+        *("user_add", "user_passwd", "user_deactivate", "invite_create", "restart", "factory_reset", "time_set"),
+        *("wifi_join", "hostname_set", "device_name_set"),
+    }
 )
 _DRAFTING = frozenset({"set", "drop", "apply"})
 _MAX_SEQ_BYTES = 64

@@ -1,6 +1,20 @@
 """Whoever carries out what a session asks; the command line hands one in."""
 
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the box is found now.
+
+    Attributes:
+        online: whether it has a way to the world.
+        url: where its apps reach it, empty before it is set up.
+    """
+
+    online: bool
+    url: str
 
 
 class Call(Protocol):
@@ -28,6 +42,10 @@ class Operator(Protocol):
 
     def provisioned(self) -> bool:
         """Return whether the box has been set up."""
+        ...
+
+    def place(self) -> Place:
+        """Return where the box is found, at once: without a process, a lock or a packet."""
         ...
 
     def load_draft(self) -> dict[str, str]:

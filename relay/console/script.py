@@ -29,6 +29,13 @@ class Request:
     fields: dict[str, Any] = dataclasses.field(repr=False)
 
 
-Step = Say | Question | Request | Keep | Leave
+@dataclasses.dataclass(frozen=True, slots=True)
+class Packet:
+    """Send bytes as they are, for a program that speaks a protocol of its own."""
+
+    data: bytes
+
+
+Step = Say | Question | Request | Packet | Keep | Leave
 # Sent back are a text (Question), a reply (Request) or None; returned is the result for a program, None for a person.
 Script = Generator[Step, Any, dict[str, Any] | None]

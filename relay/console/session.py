@@ -6,15 +6,19 @@ from typing import Any
 
 from relay.base.errors import RelayError
 from relay.base.limits import MAX_CONSOLE_LINE_BYTES, MAX_CONSOLE_WAITING_BYTES
-from relay.console import grammar, machine
+from relay.console import grammar, improv, machine
 from relay.console.actions import Abandon, Action, Ask, Keep, Leave, Send
 from relay.console.dialogues import Dialogues
 from relay.console.draft import Draft, setting_names
 from relay.console.editor import Entered, Event, Interrupted, LineEditor, Wondering
+from relay.console.installer import Installer
 from relay.console.keys import KeyReader
-from relay.console.script import Question, Request, Say, Script
+from relay.console.operator import Place
+from relay.console.script import Packet, Question, Request, Say, Script
 
 _RETURN, _NEWLINE, _INTERRUPT, _ERASE, _BRACE = 0x0D, 0x0A, 0x03, 0x15, 0x7B
+
+_INTERRUPTED = improv.Text(bytes([_INTERRUPT]))
 
 
 class _Mode(enum.Enum):
@@ -28,14 +32,22 @@ class Session:
 
     Args:
         provisioned: whether the box has been set up, asked afresh each time.
+        place: where the box is found, asked afresh each time.
         kept: the draft that was kept last.
         leave_when_applied: whether setting the box up ends the session.
     """
 
     def __init__(
-        self, provisioned: Callable[[], bool], kept: dict[str, str] | None = None, *, leave_when_applied: bool = False
+        self,
+        provisioned: Callable[[], bool],
+        place: Callable[[], Place],
+        kept: dict[str, str] | None = None,
+        *,
+        leave_when_applied: bool = False,
     ) -> None:
         self._provisioned = provisioned
+        self._packets = improv.ImprovReader()
+        self._installer = Installer(place)
         draft = Draft(kept)
         self._dialogues = Dialogues(draft, provisioned, leave_when_applied=leave_when_applied)
         self._machine = machine.Machine(draft, self._dialogues, provisioned)
@@ -49,7 +61,7 @@ class Session:
         self._detached = False
         self._number = 0
         self._pending = False
-        self._waiting = bytearray()
+        self._waiting: list[improv.Event] = []
         self._actions: list[Action] = []
 
     def greet(self) -> list[Action]:
@@ -66,20 +78,41 @@ class Session:
 
     def _feed(self, data: bytes) -> None:
         for byte in data:
-            if not self._pending:
-                self._take(byte)
-            elif byte == _INTERRUPT and not self._detached:
-                self._abandon()
-            elif len(self._waiting) < MAX_CONSOLE_WAITING_BYTES:
-                self._waiting.append(byte)
+            for event in self._packets.receive(bytes([byte])):
+                self._meet(event)
+
+    def _meet(self, event: improv.Event) -> None:
+        if not self._pending:
+            self._take_event(event)
+        elif event == _INTERRUPTED and not self._detached:
+            self._abandon()
+        elif len(self._waiting) < MAX_CONSOLE_WAITING_BYTES:
+            self._waiting.append(event)
+
+    def _take_event(self, event: improv.Event) -> None:
+        match event:
+            case improv.Text(data):
+                self._take(data[0])
+            case improv.Begun():
+                self._make_way()
+            case _:
+                self._for_program = True
+                self._begin(self._installer.begin(event))
+
+    def paused(self) -> list[Action]:
+        """Give up a packet whose rest did not come; to be called when a second went by without a byte."""
+        for event in self._packets.give_up():
+            self._meet(event)
+        return self._taken()
 
     def answered(self, number: int, reply: dict[str, Any]) -> list[Action]:
         """Return what to do about the operator's reply to `number`."""
         if self._pending and number == self._number:
             self._pending = False
             self._advance(reply)
-            waiting, self._waiting = bytes(self._waiting), bytearray()
-            self._feed(waiting)
+            waiting, self._waiting = self._waiting, []
+            for event in waiting:
+                self._meet(event)
         return self._taken()
 
     def unplugged(self) -> list[Action]:
@@ -106,6 +139,15 @@ class Session:
             self._actions[-1] = Send(last.data + data)
         else:
             self._actions.append(Send(data))
+
+    def _make_way(self) -> None:
+        # A browser speaks: whoever typed is not there any more, and a prompt in front of a packet would hide it.
+        if self._mode is _Mode.PERSON:
+            self._editor.forget()
+            self._end_script()
+            self._send(b"\r\n")
+        self._line.clear()
+        self._be_quiet()
 
     def _take(self, byte: int) -> None:
         match self._mode:
@@ -251,6 +293,8 @@ class Session:
                     self._pending = True
                     self._actions.append(Ask(self._number, fields))
                     return
+                case Packet(data):
+                    self._send(data)
                 case Keep() | Leave():
                     self._act(step)
 

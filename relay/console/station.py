@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 _FIRST_WAIT_S = 0.1
 _MOST_WAIT_S = 5.0
+# What somebody who is there sends sooner or later: a person CR, a program a brace, a browser's installer its version.
+_WAKING = frozenset(b"\r{\x01")
+_HEADER_BYTES = 7
+# A packet is written in one go: what did not come within this does not come any more.
+_PAUSE_S = 1.0
 
 
 class Timer(Protocol):
@@ -60,6 +65,7 @@ class Station:
         self._last = b""
         self._out = bytearray()
         self._calls: dict[int, Call] = {}
+        self._heard_at = 0.0
         self._applied = False
         self._left = False
 
@@ -121,12 +127,17 @@ class Station:
     def _receive(self, data: bytes) -> None:
         if data:
             self._wait_s = _FIRST_WAIT_S
+        now = self._timer()
         if self._session is None:
-            # A JSON line counts only at the start of a line: the byte before is all there is to know.
-            if b"\r" not in data and b"{" not in data:
-                self._last = data[-1:] or self._last
+            # A JSON line counts only at the start of a line, and a packet's header is seven bytes: what came just
+            # before is all there is to know.
+            if not _WAKING & set(data):
+                self._last = (self._last + data)[-_HEADER_BYTES:]
                 return
-            data = self._last.replace(b"\r", b"") + data
+            data = self._last + data
+        elif now - self._heard_at > _PAUSE_S:
+            self._do(self._session.paused())
+        self._heard_at = now
         if data:
             self._do(self._present_session().receive(data))
 
@@ -135,7 +146,9 @@ class Station:
             from relay.console.session import Session
 
             operator = self._present_operator()
-            self._session = Session(operator.provisioned, operator.load_draft(), leave_when_applied=self._until_applied)
+            self._session = Session(
+                operator.provisioned, operator.place, operator.load_draft(), leave_when_applied=self._until_applied
+            )
         return self._session
 
     def _present_operator(self) -> "Operator":

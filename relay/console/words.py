@@ -62,6 +62,26 @@ def _facts(value: dict[str, Any], indent: str) -> list[str]:
     return lines
 
 
+def network(result: dict[str, Any]) -> list[str]:
+    """Return how the box is connected."""
+    ways = [way for way, there in (("Ethernet", result["ethernet"]), ("Wi-Fi", result["wifi"])) if there]
+    return [
+        "online" if result["online"] else "offline",
+        f"by: {', '.join(ways) or 'nothing it has'}",
+        f"addresses: {', '.join(result['addresses']) or 'none'}",
+        f"name: {result['hostname']}",
+    ]
+
+
+def networks(result: dict[str, Any]) -> list[str]:
+    """Return one line a network, the strongest first."""
+    lines = [
+        f"{network['signal_dbm']} dBm  {'locked' if network['secured'] else 'open  '}  {network['ssid']}"
+        for network in result["networks"]
+    ]
+    return lines or ["none in reach"]
+
+
 def findings(result: dict[str, Any]) -> list[str]:
     """Return one paragraph a finding."""
     lines = []

@@ -3,7 +3,7 @@
 import socket
 from typing import Any
 
-from relay.console.operator import Call
+from relay.console.operator import Call, Place
 
 URL = "http://127.0.0.1:8008"
 
@@ -22,9 +22,15 @@ class MemoryBox:
         self.users: dict[str, str] = {}
         self.settings: dict[str, str] = {}
         self.asked: list[dict[str, Any]] = []
+        self.network = ""
+        self.hostname = "doorstep"
+        self.name = "Doorstep"
 
     def provisioned(self) -> bool:
         return bool(self.server)
+
+    def place(self) -> Place:
+        return Place(online=bool(self.network), url=URL if self.server else "")
 
     def carry_out(self, fields: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(dict(fields))
@@ -79,6 +85,48 @@ class MemoryBox:
     def _time_set(self, utc: str) -> dict[str, Any]:
         return {"utc": utc}
 
+    def _about(self) -> dict[str, Any]:
+        return {
+            "version": "0.1.0",
+            "board": "desk",
+            "name": self.name,
+            "hostname": self.hostname,
+            "system": "Debian",
+            "system_version": "13",
+        }
+
+    def _network(self) -> dict[str, Any]:
+        addresses = ["192.0.2.7"] if self.network else []
+        return {
+            "online": bool(self.network),
+            "wifi": True,
+            "ethernet": True,
+            "addresses": addresses,
+            "hostname": self.hostname,
+        }
+
+    def _wifi_scan(self) -> dict[str, Any]:
+        return {
+            "networks": [
+                {"ssid": "home", "signal_dbm": -60, "secured": True},
+                {"ssid": "café", "signal_dbm": -75, "secured": False},
+            ]
+        }
+
+    def _wifi_join(self, ssid: str, password: str) -> dict[str, Any]:
+        if (ssid, password) not in (("home", "correct horse"), ("café", "")):
+            raise LookupError("the network could not be joined: is the password right?")
+        self.network = ssid
+        return self._network()
+
+    def _hostname_set(self, hostname: str) -> dict[str, Any]:
+        self.hostname = hostname
+        return {"hostname": hostname}
+
+    def _device_name_set(self, name: str) -> dict[str, Any]:
+        self.name = name
+        return {"name": name}
+
     def _restart(self) -> dict[str, Any]:
         return {"stopping": True}
 
@@ -128,6 +176,9 @@ class MemoryOperator:
 
     def provisioned(self) -> bool:
         return self.box.provisioned()
+
+    def place(self) -> Place:
+        return self.box.place()
 
     def load_draft(self) -> dict[str, str]:
         return self.draft or {}

@@ -19,7 +19,7 @@ class Person:
         leave_when_applied: bool = False,
     ) -> None:
         self.box = box or MemoryBox()
-        self.session = Session(self.box.provisioned, kept, leave_when_applied=leave_when_applied)
+        self.session = Session(self.box.provisioned, self.box.place, kept, leave_when_applied=leave_when_applied)
         self.screen = Screen()
         self.seen = b""
         self.kept = kept
@@ -33,7 +33,9 @@ class Person:
             match action:
                 case Send(data):
                     self.seen += data
-                    self.screen.write(data)
+                    # What is meant for a browser is no text: nobody looks at a screen then.
+                    if b"IMPROV\x01" not in data:
+                        self.screen.write(data)
                 case Ask():
                     self.open.append(action)
                 case Keep(draft):

@@ -38,7 +38,16 @@ def nio_python() -> Path:
 
 def js_node_modules() -> Path:
     """Return the node_modules folder that has matrix-js-sdk and its Rust crypto; as `synapse_python` otherwise."""
-    locks = [DRIVERS / "package.json", DRIVERS / "package-lock.json"]
+    return _node_modules("js", DRIVERS)
+
+
+def improv_node_modules() -> Path:
+    """Return the node_modules folder that has the browser's Improv SDK; as `synapse_python` otherwise."""
+    return _node_modules("improv", DRIVERS / "improv")
+
+
+def _node_modules(name: str, locked_in: Path) -> Path:
+    locks = [locked_in / "package.json", locked_in / "package-lock.json"]
 
     def build(folder: Path) -> None:
         folder.mkdir()
@@ -46,30 +55,35 @@ def js_node_modules() -> Path:
             shutil.copy(lock, folder)
         _run(["npm", "ci", "--silent", "--ignore-scripts"], folder)
 
-    return _environment("js", "".join(lock.read_text() for lock in locks), build) / "node_modules"
+    return _environment(name, "".join(lock.read_text() for lock in locks), build) / "node_modules"
 
 
 def recorder() -> tuple[Path, str]:
-    """Return qemu-storage-daemon and where its libraries are, out of Debian's packages; as `synapse_python` otherwise.
+    """Return qemu-storage-daemon and where its libraries are, from Debian; as `synapse_python` otherwise."""
+    return _debian_program("recorder", "qemu-storage-daemon", ["qemu-system-common", "qemu-utils"])
 
-    Nothing is installed: packages this machine lacks are unpacked in a folder of their own.
-    """
 
+def bus_daemon() -> tuple[Path, str]:
+    """Return dbus-daemon and where its libraries are; as `recorder` otherwise."""
+    return _debian_program("bus", "dbus-daemon", ["dbus-daemon"])
+
+
+def _debian_program(name: str, program: str, packages: list[str]) -> tuple[Path, str]:
+    # Nothing is installed: packages this machine lacks are unpacked in a folder of their own.
     def build(folder: Path) -> None:
-        packages = folder / "packages"
-        packages.mkdir(parents=True)
-        lacking = _lacking_packages()
-        _run(["apt-get", "-q", "download", *lacking], packages)
-        for package in sorted(packages.glob("*.deb")):
+        fetched = folder / "packages"
+        fetched.mkdir(parents=True)
+        _run(["apt-get", "-q", "download", *_lacking_packages(packages)], fetched)
+        for package in sorted(fetched.glob("*.deb")):
             _run(["dpkg", "-x", str(package), str(folder)])
-        shutil.rmtree(packages)
+        shutil.rmtree(fetched)
 
-    installed = shutil.which("qemu-storage-daemon")
+    installed = shutil.which(program)
     if installed:
         return Path(installed), ""
-    folder = _environment("recorder", "qemu-system-common qemu-utils", build)
+    folder = _environment(name, " ".join(packages), build)
     libraries = {str(library.parent) for library in folder.rglob("*.so.*") if library.parent.name != "qemu"}
-    return folder / "usr" / "bin" / "qemu-storage-daemon", ":".join(sorted(libraries))
+    return folder / "usr" / "bin" / program, ":".join(sorted(libraries))
 
 
 def debian_root(suite: str) -> Path:
@@ -90,8 +104,8 @@ def debian_root(suite: str) -> Path:
     return _environment(f"debian-{suite}", "python3 systemd udev ca-certificates", build)
 
 
-def _lacking_packages() -> list[str]:
-    plan = ["apt-get", "-s", "install", "--no-install-recommends", "qemu-system-common", "qemu-utils"]
+def _lacking_packages(packages: list[str]) -> list[str]:
+    plan = ["apt-get", "-s", "install", "--no-install-recommends", *packages]
     if subprocess.run(plan, capture_output=True, check=False, timeout=_INSTALL_TIMEOUT_S).returncode:
         # A fresh machine has no package lists yet.
         _run(["apt-get", "-qq", "update"])

@@ -1,0 +1,83 @@
+"""Requests about the network this box is in: what the console's people, programs and browsers ask."""
+
+import platform
+import socket
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from relay.app.version import VERSION
+from relay.base.errors import InvalidInputError
+from relay.box.network_service import NetworkUnavailableError, open_network_service
+from relay.cli.board import describe
+
+_MOST_SSID_BYTES = 32
+_NAME = "Doorstep"
+
+
+def about(_folder: Path, _fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what this box is, in short texts."""
+    system = platform.freedesktop_os_release()
+    hostname = socket.gethostname()
+    name = ""
+    try:
+        with open_network_service() as network:
+            hostname, name = network.state().hostname or hostname, network.device_name()
+    except NetworkUnavailableError:
+        # A box without the service has a name all the same: the kernel's.
+        pass
+    return {
+        "version": VERSION,
+        "board": describe(None)["profile"],
+        "name": name or _NAME,
+        "hostname": hostname,
+        "system": system.get("NAME", ""),
+        "system_version": system.get("VERSION_ID", ""),
+    }
+
+
+def network(_folder: Path, _fields: dict[str, Any]) -> dict[str, Any]:
+    """Return how the box is connected."""
+    with open_network_service() as service:
+        state = service.state()
+    return {**asdict(state), "addresses": list(state.addresses)}
+
+
+def wifi_scan(_folder: Path, _fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the networks in reach, the strongest first."""
+    with open_network_service() as service:
+        return {"networks": [asdict(found) for found in service.scan()]}
+
+
+def wifi_join(_folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Join a network; on failure everything is as it was."""
+    ssid, password = _text(fields, "ssid"), _text(fields, "password")
+    if not 0 < len(ssid.encode()) <= _MOST_SSID_BYTES:
+        raise InvalidInputError(f"the name of a network has 1 to {_MOST_SSID_BYTES} bytes")
+    with open_network_service() as service:
+        service.join(ssid, password)
+        state = service.state()
+    return {**asdict(state), "addresses": list(state.addresses)}
+
+
+def hostname_set(_folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Give the box another host name."""
+    hostname = _text(fields, "hostname")
+    with open_network_service() as service:
+        service.set_hostname(hostname)
+    return {"hostname": hostname}
+
+
+def device_name_set(_folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Give the box another name for people."""
+    name = _text(fields, "name")
+    with open_network_service() as service:
+        service.set_device_name(name)
+    return {"name": name}
+
+
+def _text(fields: dict[str, Any], key: str) -> str:
+    value = fields.get(key, "")
+    if not isinstance(value, str) or "\0" in value:
+        raise InvalidInputError(f"{key} is a text")
+    return value

@@ -1,0 +1,22 @@
+import ipaddress
+import subprocess
+import sys
+
+import pytest
+
+from relay.box.links import own_address
+
+
+def test_the_address_is_one_of_this_machine_or_nothing() -> None:
+    address = own_address()
+    assert not address or ipaddress.ip_address(address).version == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
+def test_a_machine_without_a_way_out_has_no_address() -> None:
+    line = ["unshare", "--user", "--map-root-user", "--net", sys.executable, "-c"]
+    program = "from relay.box.links import own_address; print(repr(own_address()))"
+    done = subprocess.run([*line, program], capture_output=True, text=True, timeout=20, check=False)
+    if "unshare" in done.stderr:
+        pytest.skip("this kernel gives no namespaces to users")
+    assert done.stdout == "''\n", done.stderr
