@@ -36,6 +36,9 @@ PENDING_MS = 24 * 3600 * 1000
 """How long a media id made by `create` waits for its bytes."""
 FULL_STEP = "raise store.media_quota_mib, or use a larger card"
 
+MEDIA_KEPT = ("media-kept",)
+"""The topic that rings whenever some file is complete."""
+
 _RESERVE = Operation(620, "INSERT INTO media (server, media_id, uploader, at_ms) VALUES (?, ?, ?, ?)")
 _KEEP = Operation(
     621,
@@ -362,7 +365,7 @@ def _put(
         media.content_type,
         media.filename,
     )
-    change.wake(("media", place[1]))
+    change.wake(("media", place[1]), MEDIA_KEPT)
 
 
 def _find(index: Index, server: ServerName, media_id: MediaId) -> StoredMedia | None:

@@ -84,9 +84,9 @@ class Journal:
         return self._segments.root.released
 
     @property
-    def uses(self) -> tuple[SegmentUse, ...]:
-        """Return the uses of segments that hold what the index does not hold durably, oldest first."""
-        return self._segments.root.uses
+    def latest_uses(self) -> list[SegmentUse]:
+        """Return what each segment was used for last, oldest first, also where the index durably holds all of it."""
+        return self._segments.latest_uses
 
     def file_of(self, use: SegmentUse) -> File:
         """Return the file of one use, which may hold a later use's frames by now."""

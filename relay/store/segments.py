@@ -83,6 +83,7 @@ class Segments:
         self._root = Root(0, 0, 0, 0, 1, (), newest_format)
         self._next_page = 0
         self._distrusted: set[int] = set()
+        self._latest: dict[int, SegmentUse] = {}
         self._names_unsynced = False
         self.lost_page = ""
 
@@ -125,6 +126,7 @@ class Segments:
                 else "the root pages are gone, there is no journal without them"
             )
         self._root = newest
+        self._latest = {use.slot: use for use in newest.uses}
         self._next_page = 1 - roots.index(newest)
         for slot in range(max([self._count, *(use.slot + 1 for use in newest.uses)])):
             self._open_slot(slot)
@@ -138,6 +140,11 @@ class Segments:
         """Make the files of a journal that begins with `root`, where there is none."""
         self._root = root
         self._make()
+
+    @property
+    def latest_uses(self) -> list[SegmentUse]:
+        """Return what each segment was used for last, oldest first, also where it was given back since."""
+        return sorted(self._latest.values(), key=lambda use: use.use)
 
     def file_of(self, use: SegmentUse) -> File:
         """Return the file that holds `use`."""
@@ -162,9 +169,11 @@ class Segments:
         """
         with self._lock:
             held = {use.slot for use in self._root.uses} | self._distrusted
-            slot = next((slot for slot in self._slots if slot not in held), None)
-            if slot is None:
+            free = self._slots.keys() - held
+            if not free:
                 raise NoFreeSegmentError("the journal is full")
+            # The one used longest ago: whoever follows the journal has time to read the others.
+            slot = min(free, key=lambda slot: (self._latest[slot].use if slot in self._latest else 0, slot))
             use = SegmentUse(self._root.next_use, slot, secrets.token_bytes(KEY_BYTES))
             self._write_root(dataclasses.replace(self._root, next_use=use.use + 1, uses=(*self._root.uses, use)))
             return use
@@ -240,6 +249,7 @@ class Segments:
         root = dataclasses.replace(root, sequence=root.sequence + 1)
         self._write_page(self._next_page, root)
         self._root = root
+        self._latest |= {use.slot: use for use in root.uses}
         self._next_page = 1 - self._next_page
         try:
             self._write_page(self._next_page, root)

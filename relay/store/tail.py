@@ -104,13 +104,11 @@ class Tail:
         later = [known for known in self._uses if known.use > use.use]
         if not later:
             raise _gone(wanted)
-        self._uses = later
         return _Place(later[0])
 
     def _learn(self) -> None:
         # Segments given back are still read until they are written again: a moment's delay costs no new beginning.
-        known = {use.use: use for use in (*self._uses, *self._journal.uses)}
-        self._uses = sorted(known.values(), key=lambda use: use.use)
+        self._uses = self._journal.latest_uses
 
 
 def _gone(wanted: int) -> RecycledError:

@@ -4,8 +4,7 @@ Everything is a log: a name with entries in the order they were appended. Names 
 are lower-case hexadecimal digits and letters.
 """
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Protocol, Self
 
 from relay.base.errors import ConflictError
 
@@ -60,12 +59,22 @@ class Target(Protocol):
         ...
 
 
-async def entries(target: Target, log: str) -> AsyncIterator[bytes]:
-    """Yield the entries of `log`, oldest first."""
-    mark = ""
-    while True:
-        found, mark = await target.page(log, mark)
-        if not found:
-            return
-        for data in found:
-            yield data
+class entries:  # noqa: N801 - read as a function
+    """Iterates over the entries of `log`, oldest first; nothing stays open when it is left."""
+
+    def __init__(self, target: Target, log: str) -> None:
+        self._target = target
+        self._log = log
+        self._mark = ""
+        self._page: list[bytes] = []
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._page:
+            found, self._mark = await self._target.page(self._log, self._mark)
+            self._page = found[::-1]
+        if not self._page:
+            raise StopAsyncIteration
+        return self._page.pop()

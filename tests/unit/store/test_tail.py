@@ -55,7 +55,7 @@ def test_reading_begins_anywhere_also_after_a_restart() -> None:
     assert Tail(journal, 4).read(1) == [(5, b"1-1")]
 
 
-def test_a_segment_just_given_back_is_still_read_and_one_written_again_is_not() -> None:
+def test_a_segment_given_back_is_still_read_until_it_is_written_again() -> None:
     journal, _ = begin(MemoryFiles())
     journal.commit(b"x" * 200_000)
     slow, slower = Tail(journal, 0), Tail(journal, 1)
