@@ -21,6 +21,8 @@ Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 Tell = Callable[[str], None]
 # A large room takes its time to join.
 _ANSWER_S = 900.0
+# Only the newest counts; a person has a handful.
+_BACKUPS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ async def arrive(question: Ask, luggage: Luggage, account: Account, tell: Tell) 
     """
     contents = luggage.contents
     name = account.name or contents.user.removeprefix("@").partition(":")[0]
-    about = json.dumps({"default_key": contents.default_key, "backups": [one.hex() for one in contents.backups]})
+    backups = [one.hex() for one in contents.backups[-_BACKUPS:]]
+    about = json.dumps({"default_key": contents.default_key, "backups": backups})
     fields = {"verb": "account_move_in", "name": name, "secrets": about}
     ready = await question({**fields, **({"password": account.password} if account.password else {})})
     arrival = Arrival(ready["user"], contents.user, ready["made"], ready["secrets"])
@@ -138,8 +141,20 @@ async def arrive(question: Ask, luggage: Luggage, account: Account, tell: Tell) 
         unpack = {"verb": "account_unpack", "name": name, "records": parcel.wrap(page), "secrets": ready["secrets"]}
         for kind, count in (await question(unpack)).items():
             arrival.counts[kind] = arrival.counts.get(kind, 0) + count
-    for card in contents.rooms:
-        answer = await question({"verb": "account_rejoin", "name": name, "card": json.dumps(card)})
-        arrival.rooms.append({**card, **answer})
-        tell(f"{answer['outcome']}: {card.get('name') or card['room']}")
+    arrival.rooms = [await _rejoin(question, name, card, tell) for card in contents.rooms]
+    if any(room["outcome"] == "joined" for room in arrival.rooms):
+        # Being in one room, a space most of all, may be what another one asks for.
+        arrival.rooms = [
+            await _rejoin(question, name, room, tell) if _is_restricted(room) else room for room in arrival.rooms
+        ]
     return arrival
+
+
+async def _rejoin(question: Ask, name: str, card: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    answer = await question({"verb": "account_rejoin", "name": name, "card": json.dumps(card)})
+    tell(f"{answer['outcome']}: {card.get('name') or card['room']}")
+    return {**card, **answer}
+
+
+def _is_restricted(room: dict[str, Any]) -> bool:
+    return room["outcome"] == "invite" and room.get("join_rule") in ("restricted", "knock_restricted")

@@ -236,6 +236,29 @@ async def test_a_picture_that_is_too_large_gone_or_of_somebody_else_stays_where_
         assert "picture" not in (await pack(old, tmp_path / "anna")).contents.counts
 
 
+async def test_a_room_that_asks_for_another_one_is_tried_again_once_that_is_joined(tmp_path: Path) -> None:
+    tried: list[str] = []
+
+    async def answer(fields: dict[str, Any]) -> dict[str, Any]:
+        if fields["verb"] == "account_move_in":
+            return {"user": "@anna:new.test", "made": True, "secrets": True}
+        if fields["verb"] == "account_unpack":
+            return {}
+        tried.append(json.loads(fields["card"])["room"])
+        return {"outcome": "invite" if len(tried) in (1, 2) else "joined", "why": ""}
+
+    writer = LuggageWriter(tmp_path / "anna", io.BytesIO(), SECRET)
+    cards = [{"room": "!a:b", "join_rule": "restricted"}, {"room": "!b:b", "join_rule": "invite"}, {"room": "!s:b"}]
+    writer.add([["account", {"format": 1, "user": "@anna:old.test"}], *(["room", card] for card in cards)])
+    writer.finish()
+    told: list[str] = []
+    with (tmp_path / "anna").open("rb") as file:
+        arrival = await arrive(answer, Luggage(file, SECRET), Account(), told.append)
+    assert tried == ["!a:b", "!b:b", "!s:b", "!a:b"]
+    assert [room["outcome"] for room in arrival.rooms] == ["joined", "invite", "joined"]
+    assert told == ["invite: !a:b", "invite: !b:b", "joined: !s:b", "joined: !a:b"]
+
+
 async def test_hostile_pages_are_refused(town: FederatedTown) -> None:
     from relay.delivery.moving import parcel
 

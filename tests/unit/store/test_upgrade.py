@@ -1,5 +1,6 @@
 """An older format becomes this release's at the first start; a newer one is refused and left alone."""
 
+import shutil
 from pathlib import Path
 
 import apsw
@@ -7,6 +8,7 @@ import pytest
 
 from relay.base.errors import DamagedError, NewerFormatError, StorageError
 from relay.store.keyring import FILE_NAME, KeyFile, create_keyring, open_keyring
+from relay.store.ledger import open_ledger
 from relay.store.packing import pack, unpack
 from relay.store.root_page import page_format
 from relay.store.segments import read_pages
@@ -14,7 +16,7 @@ from relay.store.tables import FIRST_FORMAT, STATE_FORMAT, STORE_TABLES, Migrati
 from relay.store.upgrade import MARK, UpgradeError
 from tests.fakes.files import MemoryFiles
 from tests.fakes.formats import CONFIG, NEW, NEXT, OLD, PUT_NEXT, folder_of, layout, put, start
-from tests.fakes.ledger import FOLDER, memory_ledger
+from tests.fakes.ledger import FOLDER, KEYRING, SEGMENT_BYTES, memory_ledger
 
 
 async def used(*, cleanly: bool, count: int = 40) -> MemoryFiles:
@@ -84,6 +86,23 @@ async def test_one_garbled_format_beside_a_good_page_is_a_torn_page() -> None:
     index, journal = start(files, OLD)
     assert index.rows("SELECT count(*) FROM letters") == [(40,)]
     assert journal.format == STATE_FORMAT
+
+
+async def test_the_files_of_the_system_are_upgraded_like_those_in_memory(tmp_path: Path) -> None:
+    async with open_ledger(tmp_path, KEYRING, (OLD,), CONFIG, segment_bytes=SEGMENT_BYTES) as ledger:
+        for number in range(40):
+            await ledger.run(put, number, bytes(number + 1))
+        shutil.copytree(tmp_path, tmp_path / "cut")
+    for folder in (tmp_path, tmp_path / "cut"):
+        for _ in range(2):
+            async with open_ledger(folder, KEYRING, (NEW,), CONFIG, segment_bytes=SEGMENT_BYTES) as ledger:
+                assert await ledger.read(lambda index: index.row("SELECT count(*), sum(size) FROM letters")) == (
+                    40,
+                    820,
+                )
+        with pytest.raises(NewerFormatError):
+            async with open_ledger(folder, KEYRING, (OLD,), CONFIG, segment_bytes=SEGMENT_BYTES):
+                pass
 
 
 def broken(step: object) -> Tables:
