@@ -281,8 +281,11 @@ def ask(state: Path) -> None:
     metavar="PYTHON",
     help="a Python that has matrix-synapse, measured in the same run",
 )
-def bench(name: str, synapse: Path | None, *, as_json: bool) -> None:
-    """Measure memory, start, local, flash, flash-large, federation, offline, or all of them but flash-large."""
+@click.option("--events", type=click.IntRange(0), default=100_000, metavar="N", help="flash: in the large database")
+@click.option("--quick", is_flag=True, help="flash: only whether it works")
+def bench(name: str, synapse: Path | None, events: int, *, as_json: bool, quick: bool) -> None:
+    """Measure memory, start, local, flash, federation, offline, or all of them."""
+    from relay.cli.bench.flash import QUICK, Scale
     from relay.cli.bench.report import run
 
-    click.echo(run(name, synapse, as_json=as_json))
+    click.echo(run(name, synapse, as_json=as_json, scale=QUICK if quick else Scale(events=events)))

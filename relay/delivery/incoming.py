@@ -43,7 +43,7 @@ _TYPING_S = 30.0
 _DEFAULTS = LimitsConfig()
 
 _REMEMBER = Operation(530, "INSERT OR REPLACE INTO incoming_transaction VALUES (?, ?, ?, ?)")
-_FORGET = Operation(531, "DELETE FROM incoming_transaction WHERE received_ms < ?", lazy=True)
+_FORGET = Operation(531, "DELETE FROM incoming_transaction WHERE received_ms < ?", lazy=True, patient=True)
 
 TABLES = Tables(
     name="delivery.incoming",

@@ -48,7 +48,7 @@ _KEEP = Operation(
     " content_type = excluded.content_type, filename = excluded.filename",
 )
 _FORGET = Operation(622, "DELETE FROM media WHERE server = ? AND media_id = ?")
-_EXPIRE = Operation(623, "DELETE FROM media WHERE file_id IS NULL AND at_ms < ?", lazy=True)
+_EXPIRE = Operation(623, "DELETE FROM media WHERE file_id IS NULL AND at_ms < ?", lazy=True, patient=True)
 _OPAQUE = "application/octet-stream"
 # A file used some time on a day counts as used until the end of it.
 _LEAST_USED = (

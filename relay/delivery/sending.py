@@ -23,7 +23,7 @@ _EXPIRE_AT_MOST = 2 * _EXPIRE_EVERY
 _RECORD = Operation(
     600, "INSERT INTO client_transaction (position, request, event, text, at_ms) VALUES (?, ?, ?, ?, ?)"
 )
-_EXPIRE = Operation(601, "DELETE FROM client_transaction WHERE position <= ?", lazy=True)
+_EXPIRE = Operation(601, "DELETE FROM client_transaction WHERE position <= ?", lazy=True, patient=True)
 
 # The row number is the position of the change, so rows are appended; the one index costs 16 bytes and a row number.
 # Digests are in no order, and each would dirty another page of a large index: it is one small tree after another,

@@ -1,7 +1,7 @@
 """How far each device has come: the position of the newest token it came back with.
 
-What a device was told may go when it is old; what it was not told stays for it. Written rarely, and lazily: what is
-kept for a device a few hours too long costs nothing.
+What a device was told may go when it is old; what it was not told stays for it. Written rarely, and with the next
+commit, however late: what is kept for a device too long costs nothing, and the notes of a quiet box would never end.
 """
 
 from relay.base.clock import Clock

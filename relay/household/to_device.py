@@ -35,7 +35,7 @@ _ADD = Operation(
 _DROP_UP_TO = Operation(376, "DELETE FROM to_device WHERE user = ? AND device = ? AND position <= ?", lazy=True)
 _DROP_DEVICE = Operation(377, "DELETE FROM to_device WHERE user = ? AND device = ?")
 _SEEN = Operation(378, "INSERT INTO to_device_seen (name, position) VALUES (?, ?)")
-_PRUNE_SEEN = Operation(379, "DELETE FROM to_device_seen WHERE position < ?", lazy=True)
+_PRUNE_SEEN = Operation(379, "DELETE FROM to_device_seen WHERE position < ?", lazy=True, patient=True)
 _DROP_OLDEST = Operation(380, "DELETE FROM to_device WHERE user = ? AND device = ? AND sender = ? AND position <= ?")
 _CARRY_SEEN = Operation(381, "UPDATE to_device_seen SET position = ?")
 _COUNT = Operation(

@@ -52,6 +52,7 @@ class LedgerStatus:
     Attributes:
         healthy: whether changes are taken in; reads go on either way.
         segments_used: journal segments that hold changes the index does not hold durably.
+        commits: how many the journal has ever taken.
         journal_bytes: sealed bytes since the last checkpoint.
         cache_bytes: memory that index pages take.
         index_bytes: what the index takes on flash; room that deletions left in its file is not counted.
@@ -68,6 +69,7 @@ class LedgerStatus:
     boot: int
     segments_used: int
     segments: int
+    commits: int
     journal_bytes: int
     cache_bytes: int
     index_bytes: int
@@ -254,6 +256,7 @@ class Ledger:
             boot=self.boot,
             segments_used=used,
             segments=segments,
+            commits=self._journal.sequence,
             journal_bytes=self._journal.written_bytes,
             cache_bytes=self._checkpointer.cache_bytes,
             index_bytes=self.index_bytes,

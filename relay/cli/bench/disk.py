@@ -29,10 +29,16 @@ class Written:
 class LoopDisk:
     """An ext4 of its own under `folder`; a context manager. Needs root."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: str = "noatime") -> None:
+        self._options = options
         self._image = folder / "disk.img"
         self.path = folder / "disk"
         self._device = ""
+
+    @property
+    def device(self) -> Path:
+        """The block device."""
+        return Path(self._device)
 
     @staticmethod
     def unavailable() -> str:
@@ -50,7 +56,7 @@ class LoopDisk:
         _run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(self._image))
         self._device = _run("losetup", "-f", "--show", str(self._image)).strip()
         try:
-            _run("mount", "-o", "noatime", self._device, str(self.path))
+            _run("mount", "-o", self._options, self._device, str(self.path))
         except subprocess.SubprocessError:
             _run("losetup", "-d", self._device)
             raise
@@ -59,9 +65,14 @@ class LoopDisk:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _run("umount", str(self.path))
-        _run("losetup", "-d", self._device)
-        self._image.unlink()
+        try:
+            _run("umount", str(self.path))
+        except subprocess.SubprocessError:
+            # Somebody is still in there: it goes when they do, and the device with it.
+            _run("umount", "--lazy", str(self.path))
+        finally:
+            _run("losetup", "-d", self._device)
+            self._image.unlink()
 
     def written(self) -> Written:
         """Return the count so far, after everything in the page cache of this file system was written."""

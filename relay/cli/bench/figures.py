@@ -15,11 +15,8 @@ from relay.cli.bench.servers import Server
 Build = Callable[[Path], Server]
 """Makes one server in a folder that does not exist yet."""
 
-LONE = 4_200
-"""Lone messages counted: enough for a checkpoint by journal volume to fall among them."""
 SENDERS = 16
-SHORT_BYTES, LONG_BYTES = 80, 1_024
-LARGE_EVENTS = 100_000
+SHORT_BYTES = 80
 MISSED = 200
 _QUEUED_S = 60.0
 
@@ -151,40 +148,6 @@ def local(build: Build, folder: Path) -> list[Row]:
         Row("local.sends_per_s.sixteen", "1/s", 2_000 / many_s),
         Row("local.cpu_per_send.sixteen", "ms", many_cpu_s / 2_000 * 1000),
     ]
-
-
-def flash(build: Build, folder: Path, *, large: bool) -> list[Row]:
-    """Device bytes and flushes a message; `large` first fills the database with 100,000 events."""
-    size = "large" if large else "small"
-    if reason := LoopDisk.unavailable():
-        return [Row(f"flash.{size}", "bytes", None, reason)]
-    rows: list[Row] = []
-    folder.mkdir(parents=True)
-    with LoopDisk(folder) as disk, running(build, disk.path / "server") as server:
-        owner = server.login("anna")
-        room = new_room(owner)
-        if large:
-            fill(server, room, owner, LARGE_EVENTS, SHORT_BYTES, "fill")
-        lone = LONE if server.kind == "doorstep" else 400
-        cases: list[tuple[str, int, Callable[[Connection, int], object]]] = [
-            ("lone", lone, lambda owner, count: send_lone(owner, room, count, SHORT_BYTES, "lone")),
-            ("sixteen_80b", 2 * lone, lambda owner, count: fill(server, room, owner, count, SHORT_BYTES, "a")),
-            ("sixteen_1kib", 2 * lone, lambda owner, count: fill(server, room, owner, count, LONG_BYTES, "b")),
-        ]
-        for name, count, send in cases:
-            server.stop()
-            server.start()
-            before = disk.written()
-            owner = Connection(server.client_port, owner.token)
-            send(owner, count)
-            server.stop()
-            used = disk.written() - before
-            server.start()
-            note = f"{count} messages, clean stop included"
-            rows.append(Row(f"flash.{size}.{name}", "bytes", used.bytes / count, note))
-            rows.append(Row(f"flash.{size}.{name}.flushes", "1", used.flushes / count))
-        owner.close()
-    return rows
 
 
 def federation(build: Build, folder: Path) -> list[Row]:

@@ -24,16 +24,18 @@ class Connection:
         self._buffer = b""
 
     def render(self, method: str, path: str, body: object = None) -> bytes:
-        """Return the bytes of one request; `path` begins after `/_matrix/client/`."""
-        data = b"" if body is None else json.dumps(body).encode()
+        """Return the bytes of one request; `path` begins after `/_matrix/client/`, unless it begins with a slash."""
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
+        target = path if path.startswith("/") else f"/_matrix/client/{path}"
         authorization = f"Authorization: Bearer {self.token}\r\n" if self.token else ""
         return (
-            f"{method} /_matrix/client/{path} HTTP/1.1\r\nHost: localhost:{self._port}\r\n{authorization}"
-            f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+            f"{method} {target} HTTP/1.1\r\nHost: localhost:{self._port}\r\n{authorization}"
+            f"Content-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n"
         ).encode() + data
 
     def call(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - a JSON value
-        """Return the JSON reply.
+        """Return the JSON reply; None for a file.
 
         Raises:
             RuntimeError: it was not 200.
@@ -61,7 +63,8 @@ class Connection:
         if whole is None:
             return None
         body, self._buffer = whole
-        return int(lines[0].split(" ")[1]), json.loads(body) if body else None
+        is_json = headers.get("content-type", "").startswith("application/json")
+        return int(lines[0].split(" ")[1]), json.loads(body) if body and is_json else None
 
     def close(self) -> None:
         """Close the socket."""
@@ -87,11 +90,12 @@ def _unchunked(rest: bytes) -> tuple[bytes, bytes] | None:
             return body, rest
 
 
-def login(port: int, user: str, password: str) -> Connection:
-    """Return a connection of a newly logged-in device."""
+def login(port: int, user: str, password: str, device: str = "") -> Connection:
+    """Return a connection of a newly logged-in device, called `device` if that is not empty."""
     connection = Connection(port)
     identifier = {"type": "m.id.user", "user": user}
-    body = {"type": "m.login.password", "identifier": identifier, "password": password}
+    named = {"device_id": device} if device else {}
+    body = {"type": "m.login.password", "identifier": identifier, "password": password, **named}
     connection.token = connection.call("POST", "v3/login", body)["access_token"]
     return connection
 

@@ -3,8 +3,10 @@
 import contextlib
 import datetime
 import http.client
+import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,10 +17,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
+from relay.base.config import FILE_NAME, Config
 from relay.base.ids import ServerName
 from relay.cli import own_ca
+from relay.cli.bench.large import TOKEN_FILE
 from relay.cli.bench.load import Connection, login
 from relay.cli.bench.synapse import SynapseSettings, register_with_secret
+from relay.cli.bench.virtual import NAMES
 
 PASSWORD = "measured and not secret"  # noqa: S105 - the users live as long as the measurement
 _RATES = ("login_per_minute", "login_burst", "message_per_s", "message_burst", "federation_per_s", "federation_burst")
@@ -41,6 +46,7 @@ class Server(ABC):
         self.folder = folder
         self.port, self.client_port = free_port(), free_port()
         self.name = f"localhost:{self.port}"
+        self.log = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
         own_ca.make_own_ca(folder, ServerName(self.name), datetime.datetime.now(datetime.UTC))
 
@@ -61,11 +67,11 @@ class Server(ABC):
     def start(self) -> float:
         """Start; return the seconds until it answered its first request."""
         begun = time.perf_counter()
-        with (self.folder / "log").open("ab") as out:
+        with self.log.open("ab") as out:
             self.process = subprocess.Popen(self.command(), stdout=out, stderr=out, cwd=self.folder)
         while time.perf_counter() - begun < 120:
             if self.process.poll() is not None:
-                raise RuntimeError(f"{self.kind} ended: see {self.folder / 'log'}")
+                raise RuntimeError(f"{self.kind} ended: see {self.log}")
             with contextlib.suppress(OSError, http.client.HTTPException):
                 connection = http.client.HTTPConnection("127.0.0.1", self.client_port, timeout=5)
                 connection.request("GET", self.health_path)
@@ -87,9 +93,13 @@ class Server(ABC):
             self.process.wait()
         self.process = None
 
-    def login(self, user: str) -> Connection:
-        """Return a connection of a new device of `user`."""
-        return login(self.client_port, user, PASSWORD)
+    def login(self, user: str, device: str = "") -> Connection:
+        """Return a connection of `device` of `user`, of a new one unless named."""
+        return login(self.client_port, user, PASSWORD, device)
+
+    def commits(self) -> int | None:
+        """Return how many commits the server's journal ever took; None where it has no such count."""
+        return None
 
     def resident_mib(self) -> float:
         """Return the resident memory of the process in MiB."""
@@ -132,11 +142,17 @@ class BoxServer(Server):
             *("--tls-ca", str(bundle)),
         )
 
-    def _relay(self, *words: str) -> None:
+    def commits(self) -> int | None:
+        """Return how many commits the journal ever took."""
+        count: int = json.loads(self._relay("status", "--json"))["ledger"]["commits"]
+        return count
+
+    def _relay(self, *words: str) -> str:
         command = [sys.executable, "-m", "relay", *words, "--state", str(self.folder / "state")]
         outcome = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         if outcome.returncode:
             raise RuntimeError(f"{' '.join(words[:2])}: {outcome.stderr.strip()}")
+        return outcome.stdout
 
     def command(self) -> list[str]:
         """Return `relay up`."""
@@ -145,6 +161,34 @@ class BoxServer(Server):
     def add_user(self, user: str) -> None:
         """Make a user through the command line."""
         self._relay("user", "add", user, "--password-file", str(self.folder / "password"))
+
+
+class GrownBox(BoxServer):
+    """A box that lives on a copy of the state folder `grown`; nobody needs to log in."""
+
+    def __init__(self, folder: Path, grown: Path) -> None:
+        super().__init__(folder)
+        self._grown = grown
+
+    def prepare(self, trusted: Sequence[Path]) -> None:
+        """Copy, and write the settings."""
+        state = self.folder / "state"
+        shutil.copytree(self._grown, state)
+        tls = self.folder / "tls"
+        config = Config.parse(
+            {
+                "server": {"name": NAMES[0]},
+                "federation": {"listen": f"localhost:{self.port}", "allow_private_peers": True},
+                "client": {"listen": f"127.0.0.1:{self.client_port}"},
+                "tls": {"cert": str(tls / "cert.pem"), "key": str(tls / "key.pem"), "ca": str(trusted[0])},
+                "rate": dict.fromkeys(_RATES, 1_000_000),
+            }
+        )
+        (state / FILE_NAME).write_text(config.render())
+
+    def owner(self) -> Connection:
+        """Return a connection of whoever filled it."""
+        return Connection(self.client_port, (self.folder / "state" / TOKEN_FILE).read_text())
 
 
 class SynapseServer(Server):
@@ -169,6 +213,7 @@ class SynapseServer(Server):
             key=tls / "key.pem",
             trusted=trusted,
             secret=self._secret,
+            log_folder=self.log.parent,
         ).write()
         subprocess.run(
             [*self.command(), "--generate-keys"], check=True, stdout=subprocess.DEVNULL, timeout=60, cwd=self.folder

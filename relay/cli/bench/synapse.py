@@ -69,6 +69,8 @@ class SynapseSettings:
     key: Path
     trusted: Sequence[Path]
     secret: str
+    log_folder: Path | None = None
+    """Where it logs; in its folder unless told."""
 
     @property
     def name(self) -> str:
@@ -92,7 +94,7 @@ class SynapseSettings:
                 free="{per_second: 100000, burst_count: 100000}",
             )
         )
-        (self.folder / "log.yaml").write_text(_SYNAPSE_LOG.format(dir=self.folder))
+        (self.folder / "log.yaml").write_text(_SYNAPSE_LOG.format(dir=self.log_folder or self.folder))
         return path
 
 
