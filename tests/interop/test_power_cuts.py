@@ -2,10 +2,14 @@
 
 import random  # noqa: TID251 - seeded, so that a failure comes back
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.interop.box_process import BoxProcess
+from tests.interop.kill_storm import Talker, kill_again_and_again, wrong_with
 from tests.interop.peer_clients import Api, ApiError, quote
 from tests.interop.synapse_peer import SynapsePeer
 from tests.interop.waiting import sync_until, wait_for_invite
@@ -14,11 +18,13 @@ pytestmark = pytest.mark.interop
 
 MESSAGES = 1_000
 CUTS = 50
+LONG_KILLS = 100
 SEED = 20_261_123
+SUBJECT = "kill -9 of whole boxes under federated load"
 
 
 def test_fifty_power_cuts_during_a_thousand_federated_messages_lose_and_double_nothing(
-    box: BoxProcess, synapse: SynapsePeer
+    box: BoxProcess, synapse: SynapsePeer, figures: Callable[..., None]
 ) -> None:
     chance = random.Random(SEED)
     anna, berta = box.login(), synapse.register("berta-cut", "berta's password")
@@ -71,5 +77,28 @@ def test_fifty_power_cuts_during_a_thousand_federated_messages_lose_and_double_n
     sync_until(berta, lambda _: set(acknowledged) <= set(bodies(berta)), within_s=150)
     away = bodies(berta)
     assert len(away) == len(set(away))
+    figures(SUBJECT, {"kills": CUTS, "acknowledged messages": MESSAGES + len(acknowledged), "lost or doubled": 0})
     # A Synapse goes on sending on the same cores: the slowest starts measure that, the middle one the box.
     assert sorted(starts_s)[CUTS // 2] < 1.0, sorted(starts_s)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(4))
+def test_hundreds_of_kills_of_two_boxes_beside_a_synapse_lose_and_double_nothing(
+    authority: trustme.CA, synapse: SynapsePeer, tmp_path: Path, seed: int, figures: Callable[..., None]
+) -> None:
+    with BoxProcess(tmp_path / "a", authority) as first, BoxProcess(tmp_path / "b", authority) as second:
+        anna, bert = first.login(), second.login()
+        carla = synapse.register(f"carla-{seed}", "carla's password")
+        guests = {f"@anna:{second.name}": bert, f"@carla-{seed}:{synapse.name}": carla}
+        room = anna.call("POST", "v3/createRoom", {"invite": list(guests)})["room_id"]
+        for api in guests.values():
+            wait_for_invite(api, room)
+            api.call("POST", f"v3/join/{quote(room)}?via={quote(first.name)}", {})
+        talkers = [Talker(anna, room, "a", 0.02), Talker(bert, room, "b", 0.02), Talker(carla, room, "c", 0.05)]
+        with talkers[0], talkers[1], talkers[2]:
+            kill_again_and_again([first, second], LONG_KILLS, random.Random(seed))
+        wrong = wrong_with(talkers)
+    sent = sum(len(talker.acknowledged) for talker in talkers)
+    figures(SUBJECT, {"kills": LONG_KILLS, "acknowledged messages": sent, "lost or doubled": len(wrong)})
+    assert wrong == []

@@ -1,0 +1,80 @@
+"""Boxes that are killed at random moments while people on all of them, and on a Synapse, talk in one room."""
+
+import random  # noqa: TID251 - seeded, so that a failure comes back
+import threading
+import time
+from collections.abc import Sequence
+from typing import Self
+
+from tests.interop.box_process import BoxProcess
+from tests.interop.peer_clients import Api, ApiError
+
+_PATIENCE_S = 240
+
+
+class Talker:
+    """Somebody who sends without pause; what is refused or cut off is sent again under the same transaction id."""
+
+    def __init__(self, api: Api, room: str, label: str, pause_s: float) -> None:
+        self.api, self._room, self._label, self._pause_s = api, room, label, pause_s
+        self.acknowledged: list[str] = []
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._talk)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _talk(self) -> None:
+        number = 0
+        while not self._done.is_set():
+            body = f"{self._label} {number}"
+            try:
+                self.api.send(self._room, body, body.replace(" ", "-"))
+            except (ApiError, OSError):
+                self._done.wait(0.02)
+                continue
+            self.acknowledged.append(body)
+            number += 1
+            self._done.wait(self._pause_s)
+
+    def heard(self) -> list[str]:
+        """Return every message that this one's server shows, oldest first."""
+        events = self.api.messages(self._room)
+        return [str(event["content"].get("body", "")) for event in events if event["type"] == "m.room.message"]
+
+
+def kill_again_and_again(boxes: Sequence[BoxProcess], kills: int, chance: random.Random) -> None:
+    """Kill one box after the other, now and then all at once, and start each again."""
+    done = 0
+    while done < kills:
+        threading.Event().wait(chance.uniform(0.02, 0.6))
+        victims = list(boxes) if chance.random() < 0.15 else [chance.choice(boxes)]
+        for box in victims:
+            box.kill()
+        for box in victims:
+            box.start(until_open=False)
+        done += len(victims)
+
+
+def wrong_with(talkers: Sequence[Talker]) -> list[str]:
+    """Wait until everybody shows everything that was acknowledged; return what is lost, doubled or out of order."""
+    promised = {body for talker in talkers for body in talker.acknowledged}
+    found: list[str] = []
+    deadline = time.monotonic() + _PATIENCE_S
+    for listener in talkers:
+        held = listener.heard()
+        while not promised <= set(held) and time.monotonic() < deadline:
+            threading.Event().wait(0.5)  # the servers are catching up
+            held = listener.heard()
+        where = listener.acknowledged[0].partition(" ")[0]
+        found += [f"{body} is lost at {where}" for body in sorted(promised - set(held))]
+        found += [f"{body} is doubled at {where}" for body in sorted(set(held)) if held.count(body) > 1]
+        own = set(listener.acknowledged)
+        if [body for body in held if body in own] != listener.acknowledged:
+            found.append(f"{where} shows its own messages in another order")
+    return found
