@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 
 CRASH_TESTS = ("tests/crash", "tests/interop/test_block_power_cuts.py", "tests/interop/test_power_cuts.py")
+PATIENTLY = ("-o", "faulthandler_timeout=3600")
 
 STEPS: dict[str, Sequence[str]] = {
     "format": (PYTHON, "-m", "ruff", "format", "--check", "--quiet", "."),
@@ -23,7 +24,7 @@ STEPS: dict[str, Sequence[str]] = {
 }
 # Only when asked for by name: they take many minutes. The last lines of each say what was tried and what it showed.
 LONG_STEPS: dict[str, Sequence[str]] = {
-    "crash-long": (PYTHON, "-m", "pytest", "-q", "-ra", "-m", "long", *CRASH_TESTS),
+    "crash-long": (PYTHON, "-m", "pytest", "-q", "-ra", "-m", "long", *PATIENTLY, *CRASH_TESTS),
 }
 
 

@@ -89,7 +89,7 @@ class FileLayer(Protocol):
         ...
 
     def make_folder(self, folder: Path) -> None:
-        """Create a folder readable by its owner only; an existing one is no error."""
+        """Create a folder readable by its owner only, its name on flash; an existing one is no error."""
         ...
 
     def sync_folder(self, folder: Path) -> None:
@@ -183,8 +183,13 @@ class OsFiles:
         return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
     def make_folder(self, folder: Path) -> None:
-        """Create a folder readable by its owner only; an existing one is no error."""
+        """Create a folder readable by its owner only, its name on flash; an existing one is no error."""
+        missing = [folder, *(parent for parent in folder.parents if not parent.is_dir())]
+        if folder.is_dir():
+            return
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in reversed(missing):
+            self.sync_folder(made.parent)
 
     def sync_folder(self, folder: Path) -> None:
         """Return when new, renamed and removed names of the folder are on flash."""

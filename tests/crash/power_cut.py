@@ -13,8 +13,9 @@ import fnmatch
 import os
 import random  # noqa: TID251 - a seeded generator: the same states every time
 from collections.abc import Iterable
+from typing import cast
 
-from tests.fakes.files import Event, MemoryFiles
+from tests.fakes.files import Event, MemoryFiles, renamed
 
 SECTOR_BYTES = 512
 
@@ -35,57 +36,104 @@ class _Inode:
     limbo: list[Event] = dataclasses.field(default_factory=list)
 
 
+@dataclasses.dataclass(slots=True)
+class _Names:
+    """What is listed where: files by path, and the folders made since the recording began."""
+
+    files: dict[str, _Inode] = dataclasses.field(default_factory=dict)
+    folders: set[str] = dataclasses.field(default_factory=set)
+
+    def apply(self, event: Event, inode: _Inode | None) -> None:
+        match event.kind:
+            case "make_folder":
+                self.folders.add(event.path)
+            case "remove":
+                self.files.pop(event.path, None)
+            case "rename" if inode is None:
+                self.files = {renamed(name, event.path, event.target): file for name, file in self.files.items()}
+                self.folders = {renamed(name, event.path, event.target) for name in self.folders}
+            case "rename":
+                self.files.pop(event.path, None)
+                self.files[event.target] = cast("_Inode", inode)
+            case _:
+                self.files[event.path] = cast("_Inode", inode)
+
+    def copy(self) -> "_Names":
+        return _Names(dict(self.files), set(self.folders))
+
+
 class Flash:
     """What is on flash, and what is only on its way, while recorded events are played."""
 
     def __init__(self, contents: dict[str, bytes] | None = None) -> None:
-        self._inodes = {path: _Inode(bytearray(content)) for path, content in (contents or {}).items()}
-        self._durable_names = dict(self._inodes)
+        self._now = _Names({path: _Inode(bytearray(content)) for path, content in (contents or {}).items()})
+        self._durable = self._now.copy()
         self._name_events: list[tuple[Event, _Inode | None]] = []
 
     def play(self, event: Event) -> None:
         """Advance by one event."""
         match event.kind:
-            case "create" | "rename" | "remove":
+            case "make_folder" | "create" | "rename" | "remove":
                 self._play_name(event)
             case "write" | "truncate":
-                self._inodes[event.path].pending.append(event)
+                self._now.files[event.path].pending.append(event)
             case "sync":
-                inode = self._inodes[event.path]
+                inode = self._now.files[event.path]
                 for write in inode.pending:
                     _apply(inode.durable, write)
                     inode.limbo = [old for old in inode.limbo if not _covers(write, old)]
                 inode.pending.clear()
             case "failed_sync":
-                inode = self._inodes[event.path]
+                inode = self._now.files[event.path]
                 inode.limbo += inode.pending
                 inode.pending.clear()
             case "sync_folder":
                 self._sync_names(event.path)
 
     def _play_name(self, event: Event) -> None:
-        inode = None if event.kind == "create" else self._inodes.pop(event.path)
-        if event.kind == "remove":
-            self._name_events.append((event, None))
-        else:
-            inode = self._inodes[event.target or event.path] = inode or _Inode(bytearray())
-            self._name_events.append((event, inode))
+        inode = None
+        if event.kind == "create":
+            inode = _Inode(bytearray())
+        elif event.kind == "rename":
+            inode = self._now.files.get(event.path)
+        self._now.apply(event, inode)
+        self._name_events.append((event, inode))
 
     def _sync_names(self, folder: str) -> None:
         later: list[tuple[Event, _Inode | None]] = []
         for event, inode in self._name_events:
-            if os.path.dirname(event.path) == folder:
-                _apply_name(self._durable_names, event, inode)
-            else:
+            if os.path.dirname(event.path) != folder:
                 later.append((event, inode))
+                continue
+            self._durable.apply(event, inode)
+            if event.kind == "rename" and inode is None:
+                # What is not durable within the folder goes with it.
+                later = [(_moved(old, event), file) for old, file in later]
         self._name_events = later
 
     def after_cut(self, weather: Weather, chance: random.Random) -> dict[str, bytes]:
         """Return the files as a restart may find them."""
-        names = dict(self._durable_names)
+        names = self._durable.copy()
         for event, inode in self._name_events[: _how_many(weather, chance, len(self._name_events))]:
-            _apply_name(names, event, inode)
-        return {path: _torn(inode, weather, chance) for path, inode in names.items()}
+            names.apply(event, inode)
+        lost = self._made() - names.folders
+        found = {path: inode for path, inode in names.files.items() if lost.isdisjoint(_folders_of(path))}
+        return {path: _torn(inode, weather, chance) for path, inode in found.items()}
+
+    def _made(self) -> set[str]:
+        return self._now.folders | {event.path for event, _ in self._name_events if event.kind == "make_folder"}
+
+
+def _moved(event: Event, rename: Event) -> Event:
+    path, target = (renamed(name, rename.path, rename.target) for name in (event.path, event.target))
+    return dataclasses.replace(event, path=path, target=target)
+
+
+def _folders_of(path: str) -> set[str]:
+    folders: set[str] = set()
+    while (path := os.path.dirname(path)) not in folders:
+        folders.add(path)
+    return folders
 
 
 def restart(contents: dict[str, bytes], *, recording: bool = False) -> MemoryFiles:
@@ -122,17 +170,6 @@ def _put(content: bytearray, offset: int, data: bytes | bytearray) -> None:
     if len(content) < offset:
         content.extend(bytes(offset - len(content)))
     content[offset : offset + len(data)] = data
-
-
-def _apply_name(names: dict[str, _Inode], event: Event, inode: _Inode | None) -> None:
-    if event.kind == "rename":
-        names.pop(event.path, None)
-        if inode is not None:
-            names[event.target] = inode
-    elif inode is None:
-        names.pop(event.path, None)
-    else:
-        names[event.path] = inode
 
 
 def _covers(new: Event, old: Event) -> bool:

@@ -12,7 +12,7 @@ from tests.fakes.sync_sites import written_sites
 
 pytestmark = pytest.mark.slow
 
-LOG_OF_UPGRADE = {"index_file.rewrite, sqlite: index.db-wal", "index_file.copy_back, sqlite: index.db-wal"}
+LOG_OF_UPGRADE = {"index_file.rewrite, within: index.db-wal", "index_file.copy_back, within: index.db-wal"}
 Controls = list[tuple[Callable[[], Scenario], set[str]]]
 
 # Sites in one line stand in for each other: only without all of them something is lost.
@@ -24,20 +24,23 @@ CONTROLS: Controls = [
     (scenarios.more_segments, {"segments._open_slot.2"}),
     (scenarios.household, {"media_files._finish.1"}),
     (scenarios.household, {"media_files.publish.1"}),
-    (scenarios.household, {"index_file._sync_log.1", "index_file.copy_back, sqlite: index.db-wal"}),
-    (scenarios.threads, {"index_file._sync_log.1", "index_file.copy_back, sqlite: index.db-wal"}),
-    (scenarios.household, {"index_file.copy_back, sqlite: index.db"}),
-    (scenarios.threads, {"index_file.copy_back, sqlite: index.db"}),
-    (scenarios.household, {"index_file._set, sqlite: index.db"}),
-    (scenarios.household, {"index_file._set, sqlite: state", "index_file._make_tables, sqlite: state"}),
-    (scenarios.distrusted_log, {"index_file.discard_log.1", "index_file.commit, sqlite: state"}),
+    (scenarios.household, {"index_file._sync_log.1", "index_file.copy_back, within: index.db-wal"}),
+    (scenarios.threads, {"index_file._sync_log.1", "index_file.copy_back, within: index.db-wal"}),
+    (scenarios.household, {"index_file.copy_back, within: index.db"}),
+    (scenarios.threads, {"index_file.copy_back, within: index.db"}),
+    (scenarios.household, {"index_file._set, within: index.db"}),
+    (scenarios.household, {"index_file._set, within: state", "index_file._make_tables, within: state"}),
+    (scenarios.distrusted_log, {"index_file.discard_log.1", "index_file.commit, within: state"}),
     (scenarios.lost_roots, {"segments._replace_page.1"}),
     (scenarios.lost_roots, {"segments._write_page.2"}),
     (scenarios.rebuilt, {"rebuild.finish.1"}),
-    (scenarios.rebuilt, {"rebuild.finish.2"}),
+    (scenarios.rebuilt, {"rebuild.finish.2", "segments._make, within: state"}),
+    (scenarios.household, {"media_files._create, within: state"}),
+    (scenarios.household, {"ledger.open_ledger, within: "}),
+    (scenarios.new_keyring, {"keyring.create_keyring, within: "}),
     (scenarios.upgrade, {"segments._write_page.1"}),
     (scenarios.upgrade, {"index_file._sync_log.1", *LOG_OF_UPGRADE}),
-    (scenarios.upgrade, {"index_file.copy_back, sqlite: index.db"}),
+    (scenarios.upgrade, {"index_file.copy_back, within: index.db"}),
     (scenarios.kept_catalogue, {"catalogue.write_catalogue.1"}),
     (scenarios.kept_catalogue, {"catalogue.keep_catalogue.1"}),
     (scenarios.new_keyring, {"keyring._write_whole.1"}),
@@ -52,9 +55,9 @@ SPARE = {
     "segments._make.3": "the sync after the rename makes the same names durable",
     "segments._open_slot.1": "old zeros or garbage are no frames; it is there so that later syncs write no metadata",
     "index_file.rewrite.1": "SQLite's own first sync of a log makes its name durable",
-    "index_file._make_tables, sqlite: index.db-wal": "the journal begins at commit 1: an index without tables is made",
-    "index_file._set, sqlite: index.db-journal": "as above, the first page of an empty index",
-    "index_file.commit, sqlite: index.db-wal": "an old log is older than `released`, and is thrown away",
+    "index_file._make_tables, within: index.db-wal": "the journal begins at commit 1: an index without tables is made",
+    "index_file._set, within: index.db-journal": "as above, the first page of an empty index",
+    "index_file.commit, within: index.db-wal": "an old log is older than `released`, and is thrown away",
 }
 
 
@@ -82,9 +85,9 @@ def test_every_sync_in_the_code_has_its_control() -> None:
     controlled = {site for _, sites in CONTROLS for site in sites}
     written = set(written_sites().values())
     assert written - controlled - set(SPARE) == set()
-    assert {site for site in controlled | set(SPARE) if "sqlite" not in site} - written == set(), "no longer there"
+    assert {site for site in controlled | set(SPARE) if ", within: " not in site} - written == set(), "no longer there"
 
 
-def test_every_sync_of_sqlite_that_ever_ran_has_its_control() -> None:
-    ran = {site for scenario, _ in CONTROLS for site in scenario().sites if "sqlite" in site}
+def test_every_sync_of_sqlite_and_of_new_folders_has_its_control() -> None:
+    ran = {site for scenario, _ in CONTROLS for site in scenario().sites if ", within: " in site}
     assert ran - {site for _, sites in CONTROLS for site in sites} - set(SPARE) == set()

@@ -11,7 +11,7 @@ import apsw
 from relay.base.errors import StateLockedError
 from tests.fakes.sync_sites import calling_site
 
-Kind = Literal["create", "write", "sync", "failed_sync", "truncate", "rename", "remove", "sync_folder"]
+Kind = Literal["make_folder", "create", "write", "sync", "failed_sync", "truncate", "rename", "remove", "sync_folder"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class MemoryFiles:
         self.contents: dict[str, bytearray] = {}
         self.events: list[Event] = []
         self.recording = recording
+        self.folders: set[str] = set()
         self._locked: set[Path] = set()
         self._number = next(_numbers)
         self._vfs = _MemoryVfs(f"doorstep-memory-{self._number}", self)
@@ -107,11 +108,18 @@ class MemoryFiles:
         return self.open(path)
 
     def exists(self, path: Path) -> bool:
+        return str(path) in self.contents or self._is_folder(path)
+
+    def _is_folder(self, path: Path) -> bool:
         inside = f"{path}/"
-        return str(path) in self.contents or any(name.startswith(inside) for name in self.contents)
+        return str(path) in self.folders or any(name.startswith(inside) for name in self.contents)
 
     def rename(self, old: Path, new: Path) -> None:
-        self.contents[str(new)] = self.contents.pop(str(old))
+        if str(old) in self.contents:
+            self.contents[str(new)] = self.contents.pop(str(old))
+        else:
+            self.contents = {renamed(name, str(old), str(new)): content for name, content in self.contents.items()}
+            self.folders = {renamed(name, str(old), str(new)) for name in self.folders}
         self.record(Event("rename", str(old), target=str(new)))
 
     def remove(self, path: Path) -> None:
@@ -123,7 +131,12 @@ class MemoryFiles:
         return sorted({name.removeprefix(inside).split("/")[0] for name in self.contents if name.startswith(inside)})
 
     def make_folder(self, folder: Path) -> None:
-        pass
+        if folder == folder.parent or self._is_folder(folder):
+            return
+        self.make_folder(folder.parent)
+        self.folders.add(str(folder))
+        self.record(Event("make_folder", str(folder)))
+        self.sync_folder(folder.parent)
 
     def sync_folder(self, folder: Path) -> None:
         self.record(Event("sync_folder", str(folder), site=self.site(str(folder))))
@@ -142,10 +155,16 @@ class MemoryFiles:
         """Return the same files as another file system: what a restart after a clean cut would find."""
         other = MemoryFiles()
         other.contents = {path: bytearray(content) for path, content in self.contents.items()}
+        other.folders = set(self.folders)
         return other
 
     def unregister(self) -> None:
         self._vfs.unregister()
+
+
+def renamed(name: str, old: str, new: str) -> str:
+    """Return what a path is called once the folder `old` is called `new`."""
+    return new + name.removeprefix(old) if name == old or name.startswith(f"{old}/") else name
 
 
 class _VfsFile:

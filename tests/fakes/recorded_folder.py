@@ -67,6 +67,16 @@ class RecordedFolder(OsFiles):
             super().remove(path)
             self.record("remove", path)
 
+    def make_folder(self, folder: Path) -> None:
+        if folder == self.root:
+            folder.mkdir(exist_ok=True)
+        if folder.is_dir():
+            return
+        self.make_folder(folder.parent)
+        folder.mkdir()
+        self.record("make_folder", folder)
+        self.sync_folder(folder.parent)
+
     def sync_folder(self, folder: Path) -> None:
         self.record("sync_folder", folder)
 

@@ -53,12 +53,15 @@ _SITES = written_sites()
 
 
 def calling_site(path: str) -> str:
-    """Return the site that is calling now; a sync of SQLite's own is named after who let it work, and its file."""
+    """Return the site that is calling now.
+
+    A sync that SQLite asks for, or the making of a folder, is named after who let it work, and what was synced.
+    """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = Path(frame.f_code.co_filename)
         if file.parent == STORE and file.name != _LAYER:
             named = _SITES.get((str(file), frame.f_lineno))
-            return named or f"{file.stem}.{frame.f_code.co_name}, sqlite: {Path(path).name}"
+            return named or f"{file.stem}.{frame.f_code.co_name}, within: {Path(path).name}"
         frame = frame.f_back
     return "nobody's"
