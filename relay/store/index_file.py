@@ -221,11 +221,14 @@ class IndexFile:
         """After a complete copy, with no transaction open: leave no log to read at the next start."""
         self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
-    def rewrite(self, work: Callable[[apsw.Connection], None], *, last_words: Callable[[], None]) -> None:
+    def rewrite(
+        self, work: Callable[[apsw.Connection], None], *, sequence: int, last_words: Callable[[], None]
+    ) -> None:
         """Let `work` change the tables of an older format into this release's: all or nothing, on flash on return.
 
         Memory stays bounded: what the cache cannot hold goes to the log, where it counts only once it is committed.
-        The log is to be copied back, and no transaction open. `last_words` runs just before the commit.
+        The log is to be copied back, and no transaction open. The change counts as the journal's commit `sequence`,
+        which the journal does not hold. `last_words` runs just before the commit.
 
         Raises:
             apsw.Error, OSError: nothing was changed; or the commit failed, and the next start finds out what is true.
@@ -239,6 +242,7 @@ class IndexFile:
                 work(connection)
                 self._make_tables()
                 connection.execute(_STATE_FORMAT, (self.newest_format,))
+                connection.execute("UPDATE applied SET sequence = ?", (sequence,))
                 # What can fail for want of room fails here; and a log that its folder does not list was never written.
                 connection.cache_flush()
                 self._files.sync_folder(self.folder)
@@ -250,7 +254,7 @@ class IndexFile:
         finally:
             _set(connection, "synchronous", "normal", 1)
             _set(connection, "cache_spill", "off", 0)
-        self.format = self.newest_format
+        self.format, self.sequence = self.newest_format, sequence
 
     def cache_bytes(self) -> int:
         """Return the memory that pages take."""

@@ -42,6 +42,7 @@ def recover(journal: Journal, index: IndexFile) -> tuple[int, bool]:
         position = replay(index, journal)
         if behind:
             upgrade(index, journal, position)
+            committed = index.sequence
         index.files.remove(index.folder / MARK)
         position = journal.start(sequence=committed, position=position, gap=_POSITION_GAP)
     except apsw.Error as error:

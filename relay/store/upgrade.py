@@ -62,8 +62,10 @@ def upgrade(index: IndexFile, journal: Journal, position: int) -> None:
         journal.set_format(new, sequence)
 
     try:
-        index.rewrite(_Steps(index, old).run, last_words=raise_roots)
+        # It counts as a commit: a copy of the index from before it, here or elsewhere, is not continued by the journal.
+        index.rewrite(_Steps(index, old).run, sequence=sequence + 1, last_words=raise_roots)
         if index.copy_back():
+            journal.release(sequence + 1)
             index.empty_log()
     except Exception as error:
         raise _named(error, f"the upgrade from format {old} to {new}", begun=begun) from error

@@ -7,12 +7,14 @@ import apsw
 import pytest
 
 from relay.base.errors import DamagedError, NewerFormatError, StorageError
+from relay.store.faults import StaleIndexError
 from relay.store.keyring import FILE_NAME, KeyFile, create_keyring, open_keyring
 from relay.store.ledger import open_ledger
 from relay.store.packing import pack, unpack
 from relay.store.root_page import page_format
 from relay.store.segments import read_pages
 from relay.store.tables import FIRST_FORMAT, STATE_FORMAT, STORE_TABLES, Migration, Tables, newest_format, steps_between
+from relay.store.tail import RecycledError, Tail
 from relay.store.upgrade import MARK, UpgradeError
 from tests.fakes.files import MemoryFiles
 from tests.fakes.formats import CONFIG, NEW, NEXT, OLD, PUT_NEXT, folder_of, layout, put, start
@@ -43,6 +45,20 @@ async def test_the_first_start_of_a_newer_release_upgrades_what_journal_and_inde
     assert index.rows("SELECT count(*), max(id) FROM letters") == [(41, 99)]
     assert index.rows("SELECT text FROM names ORDER BY text")[0] == ("@user0:example",)
     assert not files.exists(FOLDER / MARK)
+
+
+async def test_a_copy_of_the_index_from_before_is_not_taken_for_the_present_one() -> None:
+    files = await used(cleanly=True)
+    before = bytes(files.contents[str(FOLDER / "index.db")])
+    async with memory_ledger(NEW, files=files, config=CONFIG) as ledger:
+        with pytest.raises(RecycledError):
+            Tail(ledger._journal, ledger.sequence - 1).read(1)
+        await ledger.run(put, 99, b"x")
+        cut = files.copy()
+    cut.contents[str(FOLDER / "index.db")] = bytearray(before)
+    cut.contents.pop(str(FOLDER / "index.db-wal"))
+    with pytest.raises(StaleIndexError):
+        start(cut, NEW)
 
 
 async def test_an_upgraded_folder_has_the_tables_of_a_new_one() -> None:
