@@ -13,14 +13,16 @@ import trio
 
 from relay.app.house import TABLES
 from relay.base.config import Config, StoreConfig
-from relay.base.ids import DeviceId, KeyId, RoomId, ServerName, UserId
+from relay.base.ids import DeviceId, KeyId, MediaId, RoomId, ServerName, UserId
 from relay.base.limits import MIB
 from relay.core.matrix import unpadded_base64
 from relay.core.matrix.building import hash_and_sign
 from relay.core.matrix.room_versions import room_version
 from relay.core.matrix.signing import SigningKey, sign_json
 from relay.delivery.incoming import Incoming
+from relay.delivery.media import Media, RemoteFile
 from relay.delivery.outbox.outboxes import Outboxes
+from relay.delivery.pruning.files import FilePruner
 from relay.delivery.pruning.marks import DAY_MS
 from relay.delivery.pruning.pruner import Pruner
 from relay.delivery.sync.filter import EVERYTHING
@@ -37,6 +39,8 @@ from relay.rooms.matrix.membership.hosting import Hosting
 from relay.rooms.matrix.server_keys import ServerKeys
 from relay.rooms.matrix.typing import Typing
 from relay.store.ledger import Change, Index, Ledger, open_ledger
+from relay.store.media_files import MediaFiles
+from relay.transport.message import Pieces
 from tests.fakes.bounds import admission
 from tests.fakes.clock import FakeClock
 from tests.fakes.family import Nobody
@@ -48,6 +52,9 @@ PHONE, DESK = DeviceId("PHONE"), DeviceId("DESK")
 VERSION = "12"
 _AT_ONCE = 8
 _PAGE_BYTES = 4096
+_PICTURE_BYTES = 200_000
+# A large file must always fit: what is left beside it is small.
+_FILES_MIB = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,10 +108,20 @@ class FarServer:
         return getattr(Nobody(), name)
 
 
+class FarFiles:
+    """Files of the other server, any number of them."""
+
+    @asynccontextmanager
+    async def fetch(self, _server: ServerName, _media_id: MediaId) -> AsyncIterator[RemoteFile]:
+        yield RemoteFile("image/png", None, Pieces(secrets.token_bytes(_PICTURE_BYTES)))
+
+
 class Household:
     """The box and what its people do."""
 
-    def __init__(self, folder: Path, ledger: Ledger, key: SigningKey, config: Config, clock: FakeClock) -> None:
+    def __init__(
+        self, folder: Path, ledger: Ledger, key: SigningKey, config: Config, clock: FakeClock, budget_bytes: int
+    ) -> None:
         self.folder, self.ledger, self.clock = folder, ledger, clock
         self.far = FarServer(clock)
         keys = ServerKeys(ledger, self.far, clock, HOME)
@@ -114,14 +131,34 @@ class Household:
         self.outboxes = Outboxes(ledger, self.far, clock, HOME, config.delivery)
         self.incoming = Incoming(ledger, PduReceiver(ledger, keys, HOME, clock), typing, HOME, clock, admission())
         self.sync = Sync(ledger, typing, Unread(), clock)
-        budget_bytes = config.store.media_quota_mib * MIB
-        self.pruner = Pruner(ledger, config, clock, HOME, budget_bytes=budget_bytes, pause_s=0)
+        quota_bytes = config.store.media_quota_mib * MIB
+        self.files = MediaFiles(folder / "media", quota_bytes=quota_bytes)
+        self.media = Media(
+            ledger,
+            self.files,
+            FarFiles(),
+            clock,
+            HOME,
+            quota_bytes=quota_bytes,
+            user_quota_bytes=quota_bytes,
+            admission=admission(),
+        )
+        self.pruner = Pruner(
+            ledger,
+            config,
+            clock,
+            HOME,
+            budget_bytes=budget_bytes,
+            files=FilePruner(ledger, self.media, config.retention, HOME),
+            pause_s=0,
+        )
         self.rooms: list[RoomId] = []
         self.shared: list[RoomId] = []
         self.tokens: dict[DeviceId, str] = {}
         self.messages = 0
         self.transactions = 0
         self.to_device = 0
+        self.pictures = 0
 
     async def settle_in(self) -> None:
         """Make the people, and rooms of which half are shared with the other server."""
@@ -168,6 +205,16 @@ class Household:
         if number % 10 == 0:
             now_ms = self.clock.now_ms
             await self.ledger.run(receipts.set_receipt, room, sender, "m.read", event_id, None, now_ms)
+
+    async def show(self, count: int) -> None:
+        """Let somebody here upload pictures and send most of them; and look at some of others."""
+        for number in range(count):
+            media_id = await self.media.upload(ANN, Pieces(secrets.token_bytes(_PICTURE_BYTES)), "image/png", None)
+            if number % 3:
+                content = {"msgtype": "m.image", "body": "picture", "url": f"mxc://{HOME}/{media_id}"}
+                await self.writer.send(self.rooms[number % len(self.rooms)], ANN, "m.room.message", content)
+            self.pictures += 1
+            await self.media.find(FAR, MediaId(f"far{self.pictures}"))
 
     async def hear(self, count: int) -> None:
         """Let the other server push `count` messages, fifty in a transaction, with keys for a device."""
@@ -223,13 +270,14 @@ class Household:
 
 
 @asynccontextmanager
-async def open_household(folder: Path, retention: dict[str, Any]) -> AsyncIterator[Household]:
+async def open_household(folder: Path, retention: dict[str, Any], budget_bytes: int) -> AsyncIterator[Household]:
     """Open a box in `folder` whose people live by a clock of their own."""
     clock = FakeClock()
-    config = Config.parse({"server": {"name": HOME}, "retention": retention})
+    quota = {"media_quota_mib": _FILES_MIB}
+    config = Config.parse({"server": {"name": HOME}, "retention": retention, "store": quota})
     async with open_ledger(folder, KEYRING, TABLES, StoreConfig()) as ledger:
         key = await signing_key.own_key(ledger, clock.now_ms)
-        household = Household(folder, ledger, key, config, clock)
+        household = Household(folder, ledger, key, config, clock, budget_bytes)
         async with trio.open_nursery() as nursery:
             await nursery.start(household.outboxes.run)
             await household.settle_in()
