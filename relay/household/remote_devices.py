@@ -34,7 +34,9 @@ _SET_DEVICE = Operation(
     " ON CONFLICT (user, device) DO UPDATE SET display_name = excluded.display_name, keys = excluded.keys",
 )
 _DROP_DEVICE = Operation(362, "DELETE FROM remote_devices WHERE user = ? AND device = ?")
-OPERATIONS = (_SET_LIST, _SET_DEVICE, _DROP_DEVICE, _MOVE_LIST)
+_FORGET_DEVICES = Operation(462, "DELETE FROM remote_devices WHERE user = ?", lazy=True, patient=True)
+_FORGET_LIST = Operation(463, "DELETE FROM remote_device_lists WHERE user = ?", lazy=True, patient=True)
+OPERATIONS = (_SET_LIST, _SET_DEVICE, _DROP_DEVICE, _MOVE_LIST, _FORGET_DEVICES, _FORGET_LIST)
 
 
 def apply_update(change: Change, origin: ServerName, content: Mapping[str, Any]) -> None:
@@ -88,6 +90,20 @@ def mark_stale(change: Change, user: UserId) -> None:
     row = _list_row(change, user)
     if row is not None and not row[1]:
         change.write(_MOVE_LIST, row[0], 1, change.intern(user))
+
+
+def stale_lists(index: Index, after: int, limit: int) -> list[tuple[int, UserId]]:
+    """Return the next users, by number, whose lists are not kept current by their servers."""
+    rows = index.rows(
+        "SELECT user FROM remote_device_lists WHERE stale = 1 AND user > ? ORDER BY user LIMIT ?", after, limit
+    )
+    return [(number, UserId(index.name(number))) for (number,) in rows]
+
+
+def forget(change: Change, user: int) -> None:
+    """Forget the devices of somebody nobody here meets any more; who does is told by their server when asked."""
+    change.write(_FORGET_DEVICES, user)
+    change.write(_FORGET_LIST, user)
 
 
 def is_current(index: Index, user: UserId, in_touch_since: int = 0) -> bool:

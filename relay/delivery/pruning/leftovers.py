@@ -3,7 +3,9 @@
 from collections.abc import Awaitable, Callable, Iterable
 
 from relay.delivery import sending
+from relay.delivery.in_touch import in_touch_since
 from relay.delivery.pruning.delivered import Delivered
+from relay.household import remote_devices
 from relay.rooms.matrix.storage import departures, graph, history
 from relay.rooms.matrix.storage.stored_event import first_place_after
 from relay.store.ledger import Change, Index, Ledger
@@ -25,6 +27,7 @@ class Leftovers:
         """Delete what nobody will ask for again; return how many rows went."""
         gone = await self._forget_departures(delivered, pause)
         gone += await self._cut_membership_log(delivered, pause)
+        gone += await self._forget_strangers(pause)
         await self._ledger.run(sending.expire, now_ms - sending.KEPT_MS)
         return gone
 
@@ -38,6 +41,19 @@ class Leftovers:
             if len(arrived) >= min(_FEW, len(numbers)):
                 await self._ledger.run(_forget, arrived)
                 gone += len(arrived)
+            await pause()
+
+    async def _forget_strangers(self, pause: Pause) -> int:
+        """Forget the devices of people elsewhere with whom nobody here shares a room any more."""
+        after = gone = 0
+        while True:
+            lists, strangers = await self._ledger.read(_strangers, after)
+            if not lists:
+                return gone
+            after = lists[-1]
+            if strangers:
+                await self._ledger.run(_forget_devices, strangers)
+                gone += len(strangers)
             await pause()
 
     async def _cut_membership_log(self, delivered: Delivered, pause: Pause) -> int:
@@ -58,6 +74,16 @@ def _arrived(index: Index, after: int, delivered: Delivered) -> tuple[list[int],
     numbers = departures.oldest(index, after, _AT_A_TIME)
     arrived = [number for number in numbers if delivered.has_left(index, number, graph.sender_of(index, number))]
     return numbers, arrived
+
+
+def _strangers(index: Index, after: int) -> tuple[list[int], list[int]]:
+    found = remote_devices.stale_lists(index, after, _AT_A_TIME)
+    return [number for number, _ in found], [number for number, user in found if in_touch_since(index, user) is None]
+
+
+def _forget_devices(change: Change, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        remote_devices.forget(change, number)
 
 
 def _forget(change: Change, numbers: Iterable[int]) -> None:

@@ -10,7 +10,6 @@ import trio
 
 from relay.base.clock import Clock
 from relay.base.config import Config
-from relay.base.errors import RelayError
 from relay.base.ids import RoomId, ServerName
 from relay.base.limits import PRUNE_EVERY_S, PRUNE_PAUSE_S, PRUNE_WORTH_EVENTS
 from relay.base.log import get_logger
@@ -100,9 +99,9 @@ class Pruner:
             await trio.sleep(PRUNE_EVERY_S)
             try:
                 await self.look()
-            except RelayError as error:
+            except Exception as error:  # noqa: BLE001 - what this trips over must not stop the house
                 # Flash that refuses says so elsewhere; what goes can go later.
-                log.info("delivery.pruning_put_off", code=error.code)
+                log.warning("delivery.pruning_put_off", error=type(error).__name__)
 
     async def look(self, *, at_once: bool = False) -> Pruned:
         """Let go of what may and should go now; `at_once` also where it is little. Returns what went."""
@@ -156,7 +155,7 @@ class Pruner:
             count += gone.events
             await self._pause()
         if count:
-            await self._ledger.run(pruning.finish, room, ask_others=not cut.for_good)
+            await self._ledger.run(pruning.finish, room, self._here, ask_others=not cut.for_good)
         todo.done.events += count
         return count
 
@@ -169,7 +168,8 @@ class Pruner:
             begins = await self._ledger.read(_beginnings, [room for room in todo.rooms if room not in stuck])
             if not begins:
                 todo.done.short_of_space = True
-                log.warning("delivery.history_cannot_shrink", limit=self._budget_bytes)
+                if not self.total.short_of_space:
+                    log.warning("delivery.history_cannot_shrink", limit=self._budget_bytes)
                 return
             room = begins[0][1]
             # Down to where the next room begins, so that all get younger together; never so little that it takes ages.

@@ -74,6 +74,8 @@ async def _keep_keys(ledger: Ledger) -> None:
 async def _hear_of_others(ledger: Ledger) -> None:
     await ledger.run(remote_devices.store_list, CAROL, listed("A", "B"))
     await ledger.run(remote_devices.apply_update, FAR, update("A", 6, 5, deleted=True))
+    await ledger.run(remote_devices.store_list, CAROL, listed("A", "B"))
+    await ledger.run(lambda change: remote_devices.forget(change, change.intern(CAROL)))
     await ledger.run(device_lists.note_changed, ALICE)
     await ledger.run(to_device.enqueue, ALICE, TABLET, CAROL, "m.test", {"n": 1}, "m1")
     await ledger.run(to_device.drop_up_to, ALICE, TABLET, ledger.position)

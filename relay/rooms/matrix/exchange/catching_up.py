@@ -6,6 +6,7 @@ is fetched and goes the way of every pushed event, its missing ancestors include
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import trio
 
@@ -15,7 +16,7 @@ from relay.base.limits import CATCH_UP_CONCURRENCY, CATCH_UP_REPEATS_S, CATCH_UP
 from relay.base.log import get_logger
 from relay.rooms.matrix.exchange.receiving import PduReceiver
 from relay.rooms.matrix.peers import RoomPeers
-from relay.rooms.matrix.storage import graph, members
+from relay.rooms.matrix.storage import graph, history, members
 from relay.store.ledger import Index, Ledger
 
 log = get_logger()
@@ -59,7 +60,8 @@ class CatchingUp:
                 template = await self._peers.make_leave(server, room, user)
                 newest = _newest(template.get("event"))
                 missing = await self._ledger.read(_missing, newest)
-                pdus = [await self._peers.event(server, event_id) for event_id in missing]
+                found = [await self._peers.event(server, event_id) for event_id in missing]
+                pdus = await self._ledger.read(_young, room, found)
                 if pdus:
                     checked = await self._receiver.prepare(server, pdus)
                     await self._ledger.run(self._receiver.accept, server, checked)
@@ -67,6 +69,14 @@ class CatchingUp:
                 log.debug("rooms.newest_unknown", code=error.code)
                 continue
             return
+
+
+def _young(index: Index, room: RoomId, pdus: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what is not of a past that was let go: a server that lags behind names what everybody here had once."""
+    held = graph.row(index, room)
+    if held is None or history.horizon_of(index, held.number) < 0:
+        return list(pdus)
+    return [pdu for pdu in pdus if type(pdu.get("depth")) is int and pdu["depth"] >= held.floor]
 
 
 def _newest(template: object) -> list[EventId]:

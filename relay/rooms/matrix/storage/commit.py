@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from relay.base.errors import Fault, RelayError
 from relay.base.ids import EventId, RoomId, ServerName, UserId, server_of
 from relay.core.matrix.events import Event
 from relay.rooms.matrix.storage import graph, redactions, state_groups
@@ -96,17 +97,25 @@ def interned_key(change: Change, event: Event) -> tuple[int, int]:
     return change.intern(event.type), change.intern(event.key[1])
 
 
+class StateGoneError(RelayError):
+    """A state that another server gave names an event that went meanwhile: it is to be asked for once more."""
+
+    code = "event.state_gone"
+    fault = Fault.PEER
+    retryable = True
+
+
 def intern_state(change: Change, named: NamedState) -> State:
     """Return a state of names as a state of numbers.
 
     Raises:
-        KeyError: an event of it is not here.
+        StateGoneError: an event of it is not here.
     """
     interned: State = {}
     for (kind, key), event_id in named.items():
         number = graph.number_of(change, event_id)
         if number is None:
-            raise KeyError(event_id)
+            raise StateGoneError("a state names an event that is not here any more")
         interned[change.intern(kind), change.intern(key)] = number
     return interned
 
@@ -141,7 +150,7 @@ def group_for(change: Change, base: int, named: NamedState) -> int:
     """Return the group that is the state `named`: `base` itself or a child of it.
 
     Raises:
-        KeyError: an event of it is not here.
+        StateGoneError: an event of it is not here.
     """
     delta = state_groups.difference(state_groups.load(change, base), intern_state(change, named))
     return state_groups.child(change, base, delta) if delta else base

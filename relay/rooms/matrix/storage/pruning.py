@@ -34,6 +34,7 @@ AT_A_TIME = 48
 _DEPTHS = 20
 _OLDEST = "SELECT number FROM events WHERE room = ? AND place < ? ORDER BY place LIMIT ?"
 _NEXT = "SELECT number FROM events WHERE room = ? AND place >= ? ORDER BY place LIMIT ?"
+_REDACTION = "SELECT r.number, r.flags FROM events e JOIN events r ON r.number = e.redaction WHERE e.number = ?"
 _GOING = Flags.GAP | Flags.HIDDEN | Flags.EDGE
 
 
@@ -90,11 +91,13 @@ def prune(
     newest = change.value("SELECT max(place) FROM events WHERE room = ?", room.number)
     if newest is None:
         return Gone(0, more=False)
+    # The highest row of all cannot go: its number would be given away again. It is old only if it was fetched lately.
+    highest = change.value("SELECT max(number) FROM events")
     rows = change.rows(_OLDEST, room.number, min(before, newest), AT_A_TIME)
     done, end = 0, None
     for (number,) in rows:
         stored = graph.by_number(change, number, room.version.id)
-        if stored.order is None or not may_go(change, stored):
+        if number == highest or stored.order is None or not may_go(change, stored):
             break
         end = stored.order + 1
         _let_go(change, room, stored, here)
@@ -104,12 +107,13 @@ def prune(
     return Gone(done, more=done == len(rows) == AT_A_TIME)
 
 
-def finish(change: Change, room_id: RoomId, *, ask_others: bool) -> None:
+def finish(change: Change, room_id: RoomId, here: ServerName, *, ask_others: bool) -> None:
     """After a room was pruned: what comes in from its past is not fetched whole any more.
 
     Args:
         change: where it is written.
         room_id: the room.
+        here: this box.
         ask_others: whether somebody who pages back to the horizon gets what other servers still have.
     """
     room = graph.row(change, room_id)
@@ -124,8 +128,13 @@ def finish(change: Change, room_id: RoomId, *, ask_others: bool) -> None:
     depth = min(stored.event.depth for stored in kept)
     if depth > room.floor:
         change.write(LIFT_FLOOR, room.number, depth)
-    if ask_others and Flags.GAP not in kept[0].flags:
+    if ask_others and Flags.GAP not in kept[0].flags and _others_are_there(change, room, here):
         change.write(MARK_GAP, kept[0].number)
+
+
+def _others_are_there(index: Index, room: RoomRow, here: ServerName) -> bool:
+    own = index.find(here)
+    return index.row("SELECT 1 FROM room_servers WHERE room = ? AND server <> ? LIMIT 1", room.number, own) is not None
 
 
 def is_settled(index: Index, room: int) -> bool:
@@ -138,14 +147,11 @@ def drop(change: Change, stored: StoredEvent) -> None:
     """Delete an event that nothing refers to; its redaction goes with it, or waits for it to come back."""
     number = stored.number
     if stored.redacted_because is not None:
-        because = change.row(
-            "SELECT e.redaction, r.place FROM events e JOIN events r ON r.number = e.redaction WHERE e.number = ?",
-            number,
-        )
-        if because is not None and because[1] is None:
-            change.write(DROP_EVENT, because[0])
-        elif because is not None:
-            change.write(REMEMBER_REDACTION, id_blob(stored.event_id), because[0])
+        because, flags = change.row(_REDACTION, number) or (0, 0)
+        if flags & Flags.OUTLIER:
+            change.write(DROP_EVENT, because)
+        else:
+            change.write(REMEMBER_REDACTION, id_blob(stored.event_id), because)
     target = _target(stored.event)
     if target is not None:
         change.write(FORGET_REDACTION, id_blob(target), number)
@@ -180,13 +186,14 @@ def _let_go(change: Change, room: RoomRow, stored: StoredEvent, here: ServerName
         departures.forget(change, stored.number)
     if is_pinned(change, room, stored, here):
         change.write(TAKE_OUT_EVENT, stored.number)
-    elif stored.event.is_state or _redacts_something_here(change, stored):
+    elif stored.event.is_state or redacts_something_here(change, stored):
         retire(change, stored)
     else:
         drop(change, stored)
 
 
-def _redacts_something_here(index: Index, stored: StoredEvent) -> bool:
+def redacts_something_here(index: Index, stored: StoredEvent) -> bool:
+    """Return whether a stored event shows this redaction as the reason for its emptiness."""
     target = _target(stored.event)
     number = None if target is None else graph.number_of(index, target)
     return number is not None and index.value("SELECT redaction FROM events WHERE number = ?", number) == stored.number

@@ -24,6 +24,8 @@ NEW_GROUPS = 512
 """A sweep reads the whole index: it is worth that after so many new groups."""
 
 _PAGE = 400
+# Each may hold the whole state of a large room.
+_GROUPS = 16
 _ENTRY = struct.Struct("<III")
 
 
@@ -186,7 +188,7 @@ def _tidy(change: Change, numbers: Iterable[int], here: ServerName) -> int:
             continue
         if pruning.is_pinned(change, room, stored, here):
             continue
-        if stored.event.is_state and not stored.rejected:
+        if (stored.event.is_state and not stored.rejected) or pruning.redacts_something_here(change, stored):
             pruning.retire(change, stored)
         else:
             pruning.drop(change, stored)
@@ -231,7 +233,7 @@ def _deletable(index: Index, numbers: Iterable[int]) -> set[int]:
 
 def _held_by_groups(index: Index, after: int) -> tuple[int, set[int]] | None:
     """Return (the last group read, the events that groups after `after` hold), None after the last group."""
-    rows = index.rows("SELECT number, delta FROM state_groups WHERE number > ? ORDER BY number LIMIT 100", after)
+    rows = index.rows("SELECT number, delta FROM state_groups WHERE number > ? ORDER BY number LIMIT ?", after, _GROUPS)
     if not rows:
         return None
     return rows[-1][0], {event for _, delta in rows for _, _, event in _ENTRY.iter_unpack(delta)}

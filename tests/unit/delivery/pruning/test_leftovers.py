@@ -2,10 +2,11 @@
 
 import trio
 
-from relay.base.ids import RoomId, ServerName
+from relay.base.ids import RoomId, ServerName, UserId
 from relay.delivery import sending
 from relay.delivery.pruning.delivered import Delivered
 from relay.delivery.pruning.leftovers import Leftovers
+from relay.household import remote_devices
 from relay.rooms.matrix.storage import graph
 from relay.rooms.matrix.tables import ADD_DEPARTURE, PUT_ROOM_SERVER
 from relay.store.ledger import Change
@@ -86,3 +87,17 @@ async def test_expired_transaction_ids_go() -> None:
         assert await rows_of(family, "client_transaction") == 5
         await tidy(nobody, trio.lowlevel.checkpoint, family.parts.clock.wall_ms() + sending.KEPT_MS + 1_000)
         assert await rows_of(family, "client_transaction") == 0
+
+
+async def test_devices_of_people_nobody_meets_any_more_are_forgotten() -> None:
+    async with open_family() as family:
+        stranger = UserId("@fay:far.test")
+        listed = {"stream_id": 1, "devices": [{"device_id": "A", "keys": {"user_id": stranger, "device_id": "A"}}]}
+        await family.ledger.run(remote_devices.store_list, stranger, listed)
+        tidy, nobody = Leftovers(family.ledger).tidy, Delivered(0, 0, {}, {})
+        await tidy(nobody, trio.lowlevel.checkpoint, NOW_MS)
+        assert await rows_of(family, "remote_devices") == 1
+        await family.ledger.run(remote_devices.mark_stale, stranger)
+        await tidy(nobody, trio.lowlevel.checkpoint, NOW_MS)
+        assert await rows_of(family, "remote_devices") == 0
+        assert await rows_of(family, "remote_device_lists") == 0

@@ -33,7 +33,7 @@ async def prune(
         assert await box.ledger.read(flaws) == []
         if not gone.more:
             break
-    await box.ledger.run(pruning.finish, room, ask_others=ask_others)
+    await box.ledger.run(pruning.finish, room, box.name, ask_others=ask_others)
     assert await box.ledger.read(flaws) == []
     return count
 

@@ -4,7 +4,9 @@ import trio
 
 from relay.base.ids import RoomId
 from relay.rooms.matrix.storage import graph, pruning
+from relay.rooms.matrix.storage.stored_event import StoredEvent
 from relay.rooms.matrix.storage.sweeping import NEW_GROUPS, Sweeper
+from relay.store.ledger import Index
 from tests.fakes.boxes import Box, Town
 from tests.fakes.graph_check import flaws
 
@@ -22,7 +24,7 @@ async def sweep(box: Box) -> tuple[int, int]:
 async def let_go(box: Box, room: RoomId) -> None:
     while (await box.ledger.run(pruning.prune, room, 1 << 62, lambda _index, _stored: True, box.name)).more:
         pass
-    await box.ledger.run(pruning.finish, room, ask_others=False)
+    await box.ledger.run(pruning.finish, room, box.name, ask_others=False)
 
 
 async def test_superseded_state_goes_with_its_groups_and_auth_chains_stay() -> None:
@@ -104,3 +106,31 @@ async def test_it_is_due_after_many_new_groups_only() -> None:
         assert NEW_GROUPS > 20
         assert not await sweeper.is_due()
         assert await box.ledger.read(graph.rooms) == [room]
+
+
+async def test_a_refused_redaction_that_was_applied_stays_with_its_target() -> None:
+    town = Town()
+    async with town.box("one.test") as one, town.box("two.test") as two:
+        anna, otto = one.user("anna"), two.user("otto")
+        room = await one.create(anna)
+        await two.joining.join(otto, room, [one.name], {})
+        await town.settle()
+        said = await two.say(room, otto, "mine")
+        await town.settle()
+        await one.set_membership(room, anna, otto, "ban")
+        await two.writer.send(room, otto, "m.room.redaction", {"redacts": said}, redacts=said)
+        await two.push()
+        for number in range(3):
+            await one.say(room, anna, f"{number}")
+        stored = await one.ledger.read(graph.event, said)
+        assert stored is not None
+
+        def keep_the_message(_index: Index, event: StoredEvent) -> bool:
+            return event.event_id != said
+
+        while (await one.ledger.run(pruning.prune, room, 1 << 62, keep_the_message, one.name)).more:
+            pass
+        await sweep(one)
+        await let_go(one, room)
+        await sweep(one)
+        assert await one.ledger.read(graph.event, said) is None
