@@ -55,7 +55,7 @@ _SET_FALLBACK = Operation(
 )
 _USE_FALLBACK = Operation(337, "UPDATE fallback_keys SET used = 1 WHERE user = ? AND device = ? AND algorithm = ?")
 _DROP_FALLBACK = Operation(338, "DELETE FROM fallback_keys WHERE user = ? AND device = ?")
-_WITHDRAW = Operation(339, "UPDATE one_time_keys SET key = NULL, claimed = ? WHERE claimed = 0")
+_WITHDRAW = Operation(339, "UPDATE one_time_keys SET key = NULL, claimed = -1 WHERE claimed = 0")
 OPERATIONS = (
     _SET_KEYS,
     _DROP_KEYS,
@@ -105,14 +105,17 @@ def upload(  # noqa: PLR0917 - a step: the ledger passes what it is given in ord
 
 
 def counts(index: Index, user: UserId, device: DeviceId) -> dict[str, int]:
-    """Return how many one-time keys nobody claimed yet, by algorithm; the usual algorithm is always named."""
+    """Return how many one-time keys nobody claimed yet, by algorithm; the usual algorithm is always named.
+
+    Where they were withdrawn it is 1: matrix-nio takes 0 for no news, and would never upload any again.
+    """
     rows = index.rows(
-        "SELECT algorithm, COUNT(*) FROM one_time_keys WHERE user = ? AND device = ? AND claimed = 0"
-        " GROUP BY algorithm ORDER BY algorithm",
+        "SELECT algorithm, SUM(claimed = 0), MIN(claimed) FROM one_time_keys WHERE user = ? AND device = ?"
+        " AND claimed <= 0 GROUP BY algorithm ORDER BY algorithm",
         index.find(user),
         device,
     )
-    return {_COUNTED_ALWAYS: 0, **dict(rows)}
+    return {_COUNTED_ALWAYS: 0, **{algorithm: unclaimed or int(least < 0) for algorithm, unclaimed, least in rows}}
 
 
 def unused_fallback_types(index: Index, user: UserId, device: DeviceId) -> list[str]:
@@ -170,7 +173,7 @@ def withdraw_one_time(change: Change) -> None:
 
     The apps see that none are left and upload new ones; fallback keys stay.
     """
-    change.write(_WITHDRAW, change.position)
+    change.write(_WITHDRAW)
 
 
 def _set_keys(change: Change, number: int, user: UserId, device: DeviceId, keys: dict[str, Any]) -> bool:

@@ -77,14 +77,14 @@ class BoxProcess:
         words = [str(word) for word in arguments]
         line = [sys.executable, "-m", "relay", *words, "--state", str(self.state)]
         outcome = subprocess.run(
-            line, capture_output=True, text=True, timeout=within_s, check=False, env=self._environment()
+            line, capture_output=True, text=True, timeout=within_s, check=False, env=self.environment()
         )
         if outcome.returncode:
             raise RuntimeError(f"relay {words[0]} ended with {outcome.returncode}: {outcome.stderr}")
         return outcome.stdout
 
     @staticmethod
-    def _environment() -> dict[str, str]:
+    def environment() -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(ROOT)}
 
     def start(self, within_s: float = 20, *, until_open: bool = True) -> float:
@@ -95,7 +95,7 @@ class BoxProcess:
         begun = time.monotonic()
         line = [sys.executable, "-m", self._module, "up", "--headless", "--state", str(self.state)]
         with (self.folder / "log").open("ab") as out:
-            self.process = subprocess.Popen(line, stdout=out, stderr=out, env=self._environment())
+            self.process = subprocess.Popen(line, stdout=out, stderr=out, env=self.environment())
         wait_until_answers(f"{self.base}/_matrix/client/versions", self.process, within_s)
         took_s = time.monotonic() - begun
         if until_open:
