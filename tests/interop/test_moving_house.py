@@ -134,4 +134,4 @@ def test_two_boxes_that_do_not_run_hand_an_account_over_through_a_pipe(authority
 
 def piped(box: BoxProcess, content: bytes, *words: object) -> "subprocess.CompletedProcess[bytes]":
     line = [sys.executable, "-m", "relay", *map(str, words), "--state", str(box.state)]
-    return subprocess.run(line, input=content, capture_output=True, timeout=60, check=False, env=box._environment())
+    return subprocess.run(line, input=content, capture_output=True, timeout=60, check=False, env=box.environment())
