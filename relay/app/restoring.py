@@ -185,7 +185,7 @@ class IndexRestorer:
     def __init__(self, folder: Path, source: KeySource, flash: Flash | None = None) -> None:
         self._folder = folder
         self._files = (flash or Flash()).files
-        self._keys = open_keyring(folder, source)
+        self._keys = open_keyring(folder, source, files=self._files)
         self._chain = Chain()
         self._builder: IndexBuilder | None = None
         self._path = folder / f"index.db{_BESIDE}"
@@ -216,10 +216,12 @@ class IndexRestorer:
             raise DamagedError("the backup is not whole")
         self._builder.finish(reached)
         number = sum(name.startswith(_LOST) for name in self._files.names(self._folder))
+        # The log of the old index must never meet the new one: it goes first, for good.
         for end in ("-shm", "-wal", ""):
             old = self._folder / f"index.db{end}"
             if self._files.exists(old):
                 self._files.rename(old, self._folder / f"{_LOST}-{number}{end}")
+            self._files.sync_folder(self._folder)
         self._files.rename(self._path, self._folder / "index.db")
         self._files.sync_folder(self._folder)
         return reached.sequence

@@ -10,7 +10,7 @@ import trio
 
 from relay.admin.requests import CreateBackup
 from relay.app.backup import Backups
-from relay.app.house import Flash, House, open_house
+from relay.app.house import TABLES, Flash, House, open_house
 from relay.app.network import MEDIA_FOLDER
 from relay.base.config import Config
 from relay.base.ids import DeviceId, UserId
@@ -25,6 +25,19 @@ from tests.fakes.ledger import SEGMENT_BYTES
 
 ANNA = UserId("@anna:box.example")
 PHONE = DeviceId("PHONE")
+__all__ = [
+    "ANNA",
+    "CONFIG",
+    "PHONE",
+    "SECRET",
+    "TABLES",
+    "back_up",
+    "keep_file",
+    "records_of",
+    "small_house",
+    "write_mail",
+]
+
 SECRET = Secret.from_file(b"the key of these backups, 32 bytes!")
 CONFIG = Config.parse(
     {"server": {"name": "box.example"}, "store": {"journal_segments": 4, "checkpoint_journal_mib": 4}}
