@@ -134,7 +134,7 @@ def _create(state: Path, to: str, secret: "Secret", *, since_last: bool) -> dict
                 # Where the output refused, that is the fault to name, not that nobody read the pipe.
                 pump.wait()
         output.keep()
-    keep_catalogue(state)
+    keep_catalogue(state, bytes.fromhex(result["id"]))
     return result
 
 

@@ -11,6 +11,7 @@ from relay.base.errors import RelayError
 from relay.base.limits import MIB
 from relay.cli import own_ca, reset
 from relay.cli.provisioning import provisioned
+from relay.store.catalogue import FILE_NAME as CATALOGUE
 from relay.store.files import OS_FILES
 from relay.store.root_page import page_format
 from relay.store.segments import read_pages
@@ -20,6 +21,8 @@ from relay.store.upgrade import MARK
 # As in relay.delivery.bounds.levels, which this process does not load.
 _EARLY_WARNING = 3
 _SOON_DAYS = 14
+_BACKUP_DAYS = 30
+_DAY_S = 24 * 3600
 # A clock before this is a clock that was never set.
 _BUILT = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 
@@ -116,9 +119,21 @@ def _look_at_the_clock(_folder: Path, _config: Config) -> Iterator[Finding]:
         yield Finding("fault", "the clock is wrong", "set it at the console: time set, with the time in UTC")
 
 
+def _look_at_the_backups(folder: Path, _config: Config) -> Iterator[Finding]:
+    path = folder / CATALOGUE
+    next_step = "make one and keep it elsewhere: relay backup create"
+    if not path.exists():
+        yield Finding("note", "no backup of this box was kept yet", next_step)
+        return
+    days = int((datetime.datetime.now(datetime.UTC).timestamp() - path.stat().st_mtime) / _DAY_S)
+    if days > _BACKUP_DAYS:
+        yield Finding("warning", f"the last backup is {days} days old", next_step)
+
+
 _LOOKS: tuple[Callable[[Path, Config], Iterator[Finding]], ...] = (
     _look_at_the_key,
     _look_at_the_certificate,
     _look_at_the_space,
     _look_at_the_clock,
+    _look_at_the_backups,
 )

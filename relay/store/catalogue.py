@@ -18,7 +18,7 @@ from relay.store.files import OS_FILES, FileLayer
 from relay.store.packing import pack, unpack
 
 FILE_NAME = "backup.catalogue"
-FRESH_NAME = "backup.catalogue.new"
+_FRESH = "backup.catalogue.new-"
 _MAGIC = b"DSc1"
 _NONCE_BYTES = 24
 _MEDIA_ID_BYTES = 16
@@ -77,8 +77,10 @@ def write_catalogue(folder: Path, index_key: bytes, catalogue: Catalogue, files:
     """Put the catalogue of a backup on its way beside that of the last kept one."""
     nonce = secrets.token_bytes(_NONCE_BYTES)
     sealed = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(catalogue.pack(), _MAGIC, nonce, _key(index_key))
-    files.remove(folder / FRESH_NAME)
-    file = files.open(folder / FRESH_NAME, create=True)
+    for name in files.names(folder):
+        if name.startswith(_FRESH):
+            files.remove(folder / name)
+    file = files.open(folder / f"{_FRESH}{catalogue.backup_id.hex()}", create=True)
     try:
         file.write(_MAGIC + nonce + sealed, 0)
         file.sync()
@@ -86,10 +88,12 @@ def write_catalogue(folder: Path, index_key: bytes, catalogue: Catalogue, files:
         file.close()
 
 
-def keep_catalogue(folder: Path, files: FileLayer = OS_FILES) -> None:
-    """The backup is kept: the next one may build on it."""
-    files.rename(folder / FRESH_NAME, folder / FILE_NAME)
-    files.sync_folder(folder)
+def keep_catalogue(folder: Path, backup_id: bytes, files: FileLayer = OS_FILES) -> None:
+    """The backup is kept: the next one may build on it, unless one that was made meanwhile is ahead of it."""
+    fresh = folder / f"{_FRESH}{backup_id.hex()}"
+    if files.exists(fresh):
+        files.rename(fresh, folder / FILE_NAME)
+        files.sync_folder(folder)
 
 
 def _key(index_key: bytes) -> bytes:

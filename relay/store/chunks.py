@@ -7,6 +7,7 @@ not above `high`, insert the rows. Ranges cover all keys, so what was deleted he
 
 import dataclasses
 import hashlib
+import struct
 import zlib
 from array import array
 from bisect import bisect_left
@@ -239,7 +240,8 @@ class Digests:
         """Return one digest of 16 bytes over everything."""
         total = hashlib.blake2b(key=chunk_key, digest_size=16)
         for name in sorted(self.tables):
-            total.update(pack([name, self.tables[name].tobytes()]))
+            digests = self.tables[name]
+            total.update(pack([name, struct.pack(f"<{len(digests)}Q", *digests)]))
         return total.digest()
 
 

@@ -7,6 +7,7 @@ since the round before is kept until the index is let go, so that a slow listene
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
@@ -40,9 +41,10 @@ _LITTLE_BYTES = MIB
 _MAX_ROUNDS = 4
 # So many ranges are read at once where nothing has changed: some 10 ms.
 _RANGES_AT_ONCE = 16
-# After so many last rounds that a busy box cut short, the next one makes it wait.
+# After so many last rounds that a busy box cut short, the next one makes it wait: less than any watchdog does.
 _POLITE_ATTEMPTS = 2
 _MAX_ATTEMPTS = 4
+_PATIENCE_S = 4.0
 
 log = get_logger()
 
@@ -205,7 +207,8 @@ async def take_snapshot(source: Source, known: Picture, boot: int) -> AsyncGener
             known.replace(walk.digests)
             if emitted_bytes <= _LITTLE_BYTES:
                 break
-        last = await _hold_still(source, _Walk(forms, known), polite=attempt < _POLITE_ATTEMPTS)
+        patience_s = 0.0 if attempt < _POLITE_ATTEMPTS else _PATIENCE_S
+        last = await _hold_still(source, _Walk(forms, known), patience_s)
         if last is not None:
             known.replace(last.digests)
             for chunk in last.chunks:
@@ -223,11 +226,11 @@ class _Last:
     sequence: int
 
 
-async def _hold_still(source: Source, walk: "_Walk", *, polite: bool) -> _Last | None:
-    """Return the last round, None where it had to be broken off."""
+async def _hold_still(source: Source, walk: "_Walk", patience_s: float) -> _Last | None:
+    """Return the last round, None where too much had changed or others would have waited longer than `patience_s`."""
     await source.refresh()
     kept: list[Chunk] = []
-    kept_bytes = 0
+    kept_bytes, pressed_s = 0, math.inf
     async with source.hold():
         mark = await source.mark()
         while not walk.done:
@@ -235,7 +238,9 @@ async def _hold_still(source: Source, walk: "_Walk", *, polite: bool) -> _Last |
             if chunk is not None:
                 kept.append(chunk)
                 kept_bytes += len(chunk.packed)
-            if kept_bytes > MAX_SNAPSHOT_BUFFER_BYTES or (polite and source.pressed):
+            if source.pressed:
+                pressed_s = min(pressed_s, trio.current_time())
+            if kept_bytes > MAX_SNAPSHOT_BUFFER_BYTES or trio.current_time() - pressed_s >= patience_s:
                 log.info("store.snapshot_deferred", count=len(kept))
                 return None
         if await source.mark() != mark:

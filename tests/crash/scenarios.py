@@ -272,13 +272,13 @@ def kept_catalogue() -> Scenario:
     )
     prepared = MemoryFiles()
     write_catalogue(FOLDER, KEYRING.index_key, first, prepared)
-    keep_catalogue(FOLDER, prepared)
+    keep_catalogue(FOLDER, first.backup_id, prepared)
     prepared.unregister()
     before = {path: bytes(content) for path, content in prepared.contents.items()}
     files = restart(before, recording=True)
     write_catalogue(FOLDER, KEYRING.index_key, second, files)
     written = len(files.events)
-    keep_catalogue(FOLDER, files)
+    keep_catalogue(FOLDER, second.backup_id, files)
     kept = len(files.events)
     files.unregister()
 

@@ -127,7 +127,7 @@ async def back_up(
             found.append(bytes(piece))
             on_piece()
     if keep:
-        keep_catalogue(house.folder)
+        keep_catalogue(house.folder, bytes.fromhex(result["id"]))
     return b"".join(found), result
 
 

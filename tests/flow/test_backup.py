@@ -200,6 +200,25 @@ def test_messages_go_on_while_the_backup_is_taken(tmp_path: Path) -> None:
     assert trio.run(mail) > 1500
 
 
+async def test_a_reader_that_does_not_read_holds_nothing_up(tmp_path: Path) -> None:
+    async with small_house(tmp_path / "old") as house:
+        file = await keep_file(house, secrets.token_bytes(3_000_000))
+        key = SECRET.fresh()
+        reader, writer = os.pipe()
+        request = CreateBackup(key.key.hex(), key.parameters.pack().hex(), False, writer)
+        async with trio.open_nursery() as nursery, trio.lowlevel.FdStream(reader) as stream:
+            nursery.start_soon(Backups(house).create, request)
+            first = await stream.receive_some(1000)
+            for number in range(50):
+                await house.ledger.run(write_mail, number, 1)
+            await house.ledger.checkpoint()
+            assert house.ledger.status().checkpoints > 0
+            os.close(writer)
+            sealed = first + b"".join([bytes(piece) async for piece in stream])
+    kept = [record for record in records_of(sealed) if record[0] == "media"]
+    assert {record[1] for record in kept} == {file.file_id}
+
+
 def test_damage_anywhere_leaves_no_folder_behind(tmp_path: Path) -> None:
     async def run() -> bytes:
         async with small_house(tmp_path / "old") as house:

@@ -13,6 +13,7 @@ from relay.base.ids import ServerName
 from relay.base.limits import MIB
 from relay.cli import doctor
 from relay.cli.own_ca import make_own_ca
+from relay.store.catalogue import FILE_NAME as CATALOGUE
 from relay.store.files import OS_FILES
 from relay.store.root_page import Root, seal_root
 from relay.store.upgrade import MARK
@@ -25,6 +26,7 @@ def box(tmp_path: Path) -> Path:
     (tmp_path / "relay.toml").write_text(Config.parse({"server": {"name": "box.example"}}).render())
     (tmp_path / "root.key").touch()
     make_own_ca(tmp_path, ServerName("box.example"), NOW)
+    (tmp_path / CATALOGUE).touch()
     return tmp_path
 
 
@@ -34,6 +36,13 @@ def found(folder: Path) -> set[tuple[str, str]]:
 
 def test_a_fresh_box_has_notes_only(box: Path) -> None:
     assert found(box) == {("note", "the box made its own CA")}
+
+
+def test_a_backup_that_was_never_made_or_long_ago_is_noticed(box: Path) -> None:
+    os.utime(box / CATALOGUE, (NOW.timestamp(), NOW.timestamp() - 31 * 24 * 3600 - 60))
+    assert ("warning", "the last backup is 31 days old") in found(box)
+    (box / CATALOGUE).unlink()
+    assert ("note", "no backup of this box was kept yet") in found(box)
 
 
 def test_files_that_are_gone_are_faults(box: Path) -> None:

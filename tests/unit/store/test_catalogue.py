@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.store.catalogue import FILE_NAME, FRESH_NAME, Catalogue, keep_catalogue, read_catalogue, write_catalogue
+from relay.store.catalogue import FILE_NAME, Catalogue, keep_catalogue, read_catalogue, write_catalogue
 from relay.store.chunks import Chunk, Digests, Picture
 from tests.fakes.files import MemoryFiles
 
@@ -21,7 +21,7 @@ def test_a_kept_catalogue_is_found_again() -> None:
     files = MemoryFiles()
     assert read_catalogue(FOLDER, KEY, files) is None
     write_catalogue(FOLDER, KEY, made(), files)
-    keep_catalogue(FOLDER, files)
+    keep_catalogue(FOLDER, b"b" * 16, files)
     found = read_catalogue(FOLDER, KEY, files)
     assert found is not None
     assert (found.backup_id, found.number, found.made_ms, found.media) == (
@@ -36,19 +36,23 @@ def test_a_kept_catalogue_is_found_again() -> None:
 def test_until_a_backup_is_kept_the_one_before_it_is_the_last() -> None:
     files = MemoryFiles()
     write_catalogue(FOLDER, KEY, made(1), files)
-    keep_catalogue(FOLDER, files)
+    keep_catalogue(FOLDER, b"b" * 16, files)
     write_catalogue(FOLDER, KEY, made(2), files)
     found = read_catalogue(FOLDER, KEY, files)
     assert found is not None
     assert found.number == 1
-    assert files.exists(FOLDER / FRESH_NAME)
+    assert len(files.names(FOLDER)) == 2
+    keep_catalogue(FOLDER, b"another" * 2, files)
+    assert len(files.names(FOLDER)) == 2
+    write_catalogue(FOLDER, KEY, made(3), files)
+    assert len(files.names(FOLDER)) == 2
 
 
 @pytest.mark.parametrize("place", [0, 10, 40, -1])
 def test_a_garbled_one_and_another_boxs_count_as_none(place: int) -> None:
     files = MemoryFiles()
     write_catalogue(FOLDER, KEY, made(), files)
-    keep_catalogue(FOLDER, files)
+    keep_catalogue(FOLDER, b"b" * 16, files)
     assert read_catalogue(FOLDER, b"o" * 32, files) is None
     files.contents[str(FOLDER / FILE_NAME)][place] ^= 1
     assert read_catalogue(FOLDER, KEY, files) is None

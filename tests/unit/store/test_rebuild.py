@@ -10,6 +10,7 @@ from relay.store.chunks import Chunk, Picture, Reached, Schema
 from relay.store.ledger import Change, Ledger, open_ledger
 from relay.store.rebuild import IndexBuilder, apply_commits, make_journal, read_reached
 from relay.store.tables import STORE_TABLES, Operation, Tables
+from tests.fakes import formats
 from tests.fakes.ledger import KEYRING
 
 CHUNK_KEY = b"c" * 16
@@ -108,6 +109,21 @@ async def test_an_index_put_back_is_brought_forward_by_the_journal_that_survived
     (tmp_path / "index.db").rename(tmp_path / "box" / "index.db")
     async with open_at(tmp_path / "box") as new:
         assert await new.read(lambda index: index.rows("SELECT id FROM notes")) == [(1,), (2,)]
+
+
+async def test_what_an_older_release_copied_is_upgraded_where_it_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    builder = IndexBuilder(tmp_path / "new" / "index.db", KEYRING.index_key, CHUNK_KEY)
+    async with open_ledger(tmp_path / "old", KEYRING, (formats.OLD,), StoreConfig()) as old:
+        for number in range(40):
+            await old.run_early(formats.put, number, b"x" * number)
+        reached = await copy(old, builder)
+    number = builder.finish(reached)
+    assert number == formats.NEXT - 1
+    make_journal(tmp_path / "new" / "journal", KEYRING.journal_key, reached, number, segments=8)
+    async with open_ledger(tmp_path / "new", KEYRING, (formats.NEW,), StoreConfig()) as new:
+        assert await new.read(lambda index: index.rows("SELECT count(*), sum(size) FROM letters")) == [(40, 780)]
+        assert new.boot > 1 << 16
 
 
 def schema(*tables: str) -> Schema:

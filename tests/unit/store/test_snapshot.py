@@ -154,6 +154,16 @@ def test_a_checkpoint_that_waits_is_let_through_before_the_last_round_is_tried_a
     assert isinstance(items[-1], Reached)
 
 
+def test_a_box_that_never_rests_is_made_to_wait_but_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(patience_s: float) -> list[Item]:
+        monkeypatch.setattr(snapshot, "_PATIENCE_S", patience_s)
+        return await collect(ScriptedSource([], pressed=1 << 30), Picture(CHUNK_KEY))
+
+    assert isinstance(trio.run(run, 1e9)[-1], Reached)
+    with pytest.raises(TooBusyError):
+        trio.run(run, 0.0)
+
+
 def test_a_box_too_busy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "MAX_SNAPSHOT_BUFFER_BYTES", 1)
 
