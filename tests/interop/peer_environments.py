@@ -19,6 +19,7 @@ DRIVERS = Path(__file__).parent / "drivers"
 SYNAPSE = "matrix-synapse==1.163.*"
 NIO = "matrix-nio[e2e]==0.26.0"
 NATS_SERVER = "github.com/nats-io/nats-server/v2@v2.14.9"
+S3CMD = ["s3cmd==2.4.0", "python-dateutil==2.9.0.post0", "setuptools==80.9.0"]
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 _INSTALL_TIMEOUT_S = 600
 
@@ -121,6 +122,12 @@ def nats_server() -> Path:
 def versitygw() -> Path:
     """Return the program of an S3-compatible server over a folder; as `synapse_python` otherwise."""
     return _go_program("versitygw", VERSITYGW)
+
+
+def s3cmd() -> list[str]:
+    """Return the command of an S3 client that takes pipes; as `synapse_python` otherwise."""
+    python = _python_environment("s3cmd", S3CMD)
+    return [str(python), str(python.parent / "s3cmd")]
 
 
 def _go_program(name: str, module: str) -> Path:
