@@ -20,16 +20,15 @@ from tests.fakes.moving import back_up, keep_file, records_of, small_house, writ
 pytestmark = pytest.mark.slow
 
 FOLDER = Path("/boxes/new")
-values = st.recursive(
+scalars = (
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats()
     | st.text(max_size=8)
-    | st.binary(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=6,
+    | st.binary(max_size=8)
 )
+values = scalars | st.lists(scalars, max_size=3) | st.dictionaries(st.text(max_size=4), scalars, max_size=3)
 
 
 @pytest.fixture(scope="module")
