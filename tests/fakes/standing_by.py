@@ -10,7 +10,7 @@ from relay.base.errors import NotFoundError
 from relay.delivery.media import MEDIA_KEPT
 from relay.delivery.standby.envelope import box_id
 from relay.delivery.standby.reading import Reader
-from relay.delivery.standby.records import Item, OwnFile
+from relay.delivery.standby.records import Item, Origin, OwnFile
 from relay.delivery.standby.standby import House, Standby
 from relay.delivery.standby.tables import TABLES, key_of
 from relay.store.chunks import Chunk, Reached, Schema
@@ -99,7 +99,7 @@ async def standing_by(
             clock=FakeClock(),
             workers=InlineWorkers(),
             files=folder,
-            own_files=lambda: [OwnFile("relay.toml", b"[server]")],
+            describe=lambda: [Origin("0", "home.example", {}), OwnFile("relay.toml", 0o600, b"[server]")],
             known_files=folder.known,
         )
         standby = Standby(house, "memory", open_target, base_after_mib=base_after_mib)
@@ -113,11 +113,12 @@ async def standing_by(
 class Restored:
     """What a second box makes of the target."""
 
-    def __init__(self, reader: Reader, notes: list[str], items: list[Item], starts: int) -> None:
+    def __init__(self, reader: Reader, notes: list[str], items: list[Item], starts: int, held: int) -> None:
         self.reader = reader
         self.notes = notes
         self.items = items
         self.starts = starts
+        self.held = held
 
 
 async def restore(target: MemoryTarget, key: bytes) -> Restored:
@@ -137,8 +138,12 @@ async def restore(target: MemoryTarget, key: bytes) -> Restored:
                     case Chunk():
                         builder.put(item)
         builder.finish([item for item in items if isinstance(item, Reached)][-1])
-        async with contextlib.aclosing(reader.commits()) as commits:
-            following = [commit async for commit in commits]
+        follower, following = reader.follower(), []
+        async with contextlib.aclosing(reader.frames()) as frames:
+            async for data in frames:
+                head, commits = follower.feed(data)
+                reader.note(head)
+                following += commits
         rooms = (STORE_TABLES, NOTES, TABLES)
         apply_commits(path, b"i" * 32, rooms, following, files=files)
         index = IndexFile(path, b"i" * 32, rooms, files)
@@ -149,7 +154,7 @@ async def restore(target: MemoryTarget, key: bytes) -> Restored:
     finally:
         builder.close()
         files.unregister()
-    return Restored(reader, notes, items, len(starts) // 8)
+    return Restored(reader, notes, items, len(starts) // 8, follower.held)
 
 
 async def key_in(ledger: Ledger) -> bytes:

@@ -14,7 +14,7 @@ from relay.base.log import get_logger
 from relay.delivery.standby.course import Course
 from relay.delivery.standby.envelope import Joiner, Kind
 from relay.delivery.standby.following import seal
-from relay.delivery.standby.records import Item, OwnFile, Whole, record_of
+from relay.delivery.standby.records import Item, Whole, record_of
 from relay.delivery.standby.target import Target, entries
 from relay.store.chunks import Chunk, Picture, Reached
 from relay.store.ledger import Index
@@ -28,7 +28,7 @@ log = get_logger()
 async def send_base(
     course: Course,
     target: Target,
-    own_files: Callable[[], Sequence[OwnFile]],
+    describe: Callable[[], Sequence[Item]],
     known_files: Callable[[Index], Collection[str]],
 ) -> None:
     """Bring a base to the target that the frames sent meanwhile go on from; then remove what it replaces.
@@ -46,8 +46,8 @@ async def send_base(
         earlier, picture = None, Picture(course.sealer.chunk_key)
     number = max((part for part, _ in course.whole.parts), default=0) + 1 if course.whole else 1
     writer = _PartWriter(course, target, number)
-    for file in own_files():
-        await writer.put(file)
+    for item in await course.workers.run(describe):
+        await writer.put(item)
     reached: Reached | None = None
     async with contextlib.aclosing(course.ledger.snapshot(picture)) as items:
         async for item in items:

@@ -56,11 +56,10 @@ async def list_copies(target: Target) -> list[Copy]:
 
 
 class Reader:
-    """Reads one box's copy, in this order: `open`, `base`, `commits`, `files`.
+    """Reads one box's copy: `open` first.
 
     Attributes:
-        held: the last commit read.
-        held_ms: when the first box had it, by its clock.
+        name: the name of the first box, where it gave a sign of life.
         newest: the last commit the first box spoke of.
         newest_ms: when it did.
     """
@@ -71,8 +70,6 @@ class Reader:
         self._box = box.hex()
         self._whole: Whole | None = None
         self.name = ""
-        self.held = 0
-        self.held_ms = 0
         self.newest = 0
         self.newest_ms = 0
 
@@ -94,14 +91,13 @@ class Reader:
         with _named("the base's seal", 0):
             head, values = self._sealer.open_whole(data, Kind.WHOLE)
             self._whole = Whole.unpack(values)
-        self.held, self.held_ms = head.last, head.at_ms
-        self._note(head)
+        self.note(head)
         beat = await self._target.last(f"{self._box}/beat")
         if beat is not None:
             with _named("the last sign of life", 0):
                 head, (name, _missing) = self._sealer.open_whole(beat, Kind.BEAT)
             self.name = str(name)
-            self._note(head)
+            self.note(head)
         return self._whole
 
     async def base(self) -> AsyncGenerator[Item, None]:
@@ -125,29 +121,23 @@ class Reader:
             if expected != pieces:
                 raise DamagedCopyError(f"base {number} has {expected} pieces of {pieces} at the target", 0)
 
-    async def commits(self) -> AsyncGenerator[tuple[int, bytes], None]:
-        """Yield (sequence, payload) of every commit after the base, until one is missing.
-
-        Raises:
-            DamagedCopyError: an entry is damaged, or somebody else put it there.
-        """
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        """Yield every entry after the base as it is, for `follower`."""
         assert self._whole is not None
-        joiner = Joiner(self._sealer, Kind.FRAME)
         for name in await self._target.names(f"{self._box}/frames"):
-            if name < f"{self._whole.first_log:08x}":
-                continue
-            number = 0
-            async for data in entries(self._target, f"{self._box}/frames/{name}"):
-                number += 1
-                with _named(f"entry {number} of log {name}, after commit {self.held},", self.held):
-                    found = list(joiner.feed(data))
-                for head, commits in found:
-                    self._note(head)
-                    if head.chain != self._whole.chain:
-                        continue
-                    for commit in _following(commits, self.held):
-                        self.held, self.held_ms = commit[0], head.at_ms
-                        yield commit
+            if name >= f"{self._whole.first_log:08x}":
+                async for data in entries(self._target, f"{self._box}/frames/{name}"):
+                    yield data
+
+    def follower(self) -> "Follower":
+        """Return what makes commits out of frames, from the base on."""
+        assert self._whole is not None
+        return Follower(self._sealer, self._whole)
+
+    def note(self, head: Head) -> None:
+        """Note how far the first box said it was."""
+        if head.newest >= self.newest:
+            self.newest, self.newest_ms = head.newest, max(head.at_ms, self.newest_ms)
 
     async def file_ids(self) -> list[str]:
         """Return the ids of all files that are whole."""
@@ -162,18 +152,48 @@ class Reader:
         kept = await self._target.last(f"{self._box}/kept/{file_id}")
         if kept is None:
             raise NotFoundError("this file is not at the target")
-        with _named(f"file {file_id}", self.held):
+        with _named(f"file {file_id}", 0):
             head, values = self._sealer.open_whole(kept, Kind.KEPT)
         size_bytes = pieces = 0
         async for piece in entries(self._target, f"{self._box}/media/{file_id}"):
             size_bytes, pieces = size_bytes + len(piece), pieces + 1
             yield piece
         if (pieces, size_bytes) != (head.first, head.last) or values != [file_id]:
-            raise DamagedCopyError(f"file {file_id} has {size_bytes} bytes of {head.last} at the target", self.held)
+            raise DamagedCopyError(f"file {file_id} has {size_bytes} bytes of {head.last} at the target", 0)
 
-    def _note(self, head: Head) -> None:
-        if head.newest >= self.newest:
-            self.newest, self.newest_ms = head.newest, max(head.at_ms, self.newest_ms)
+
+class Follower:
+    """Makes commits out of frames, in order; what does not continue them is left out.
+
+    Attributes:
+        held: the last commit.
+        held_ms: when the first box had it, by its clock.
+    """
+
+    def __init__(self, sealer: Sealer, whole: Whole) -> None:
+        self._joiner = Joiner(sealer, Kind.FRAME)
+        self._chain = whole.chain
+        self._number = 0
+        self.held = whole.sequence
+        self.held_ms = 0
+
+    def feed(self, data: bytes) -> tuple[Head, list[tuple[int, bytes]]]:
+        """Return the head of an entry, and the commits that it completes.
+
+        Raises:
+            DamagedCopyError: it is damaged, or somebody else put it there.
+        """
+        self._number += 1
+        with _named(f"frame entry {self._number}, after commit {self.held},", self.held):
+            head, _ = read_head(data)
+            found = list(self._joiner.feed(data))
+        following: list[tuple[int, bytes]] = []
+        for whole, commits in found:
+            if whole.chain == self._chain:
+                following += _following(commits, self.held)
+                if following:
+                    self.held, self.held_ms = following[-1][0], whole.at_ms
+        return head, following
 
 
 def _following(commits: Any, held: int) -> list[tuple[int, bytes]]:  # noqa: ANN401 - whatever was unpacked

@@ -6,7 +6,21 @@ from typing import Any
 from relay.base.errors import DamagedError
 from relay.store.chunks import Chunk, Reached, Schema
 
-_SCHEMA, _CHUNK, _REACHED, _FILE = 1, 2, 3, 4
+_SCHEMA, _CHUNK, _REACHED, _FILE, _ORIGIN = 1, 2, 3, 4, 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Origin:
+    """Which box the base is of.
+
+    Attributes:
+        version: its release.
+        settings: what must change in its settings, because files were brought along.
+    """
+
+    version: str
+    server: str
+    settings: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -14,10 +28,11 @@ class OwnFile:
     """One of the box's own small files outside its tables: settings, certificate."""
 
     name: str
+    mode: int
     content: bytes
 
 
-Item = Schema | Chunk | Reached | OwnFile
+Item = Schema | Chunk | Reached | OwnFile | Origin
 
 
 def record_of(item: Item) -> list[Any]:
@@ -30,7 +45,9 @@ def record_of(item: Item) -> list[Any]:
         case Reached():
             return [_REACHED, item.position, item.sequence, item.boot, item.digest]
         case OwnFile():
-            return [_FILE, item.name, item.content]
+            return [_FILE, item.name, item.mode, item.content]
+        case Origin():
+            return [_ORIGIN, item.version, item.server, item.settings]
 
 
 def item_of(record: Any) -> Item:  # noqa: ANN401 - whatever was unpacked
@@ -46,8 +63,10 @@ def item_of(record: Any) -> Item:  # noqa: ANN401 - whatever was unpacked
             return Chunk(table, _key(low), _key(high), packed, 0)
         case [int(kind), int(position), int(sequence), int(boot), bytes(digest)] if kind == _REACHED:
             return Reached(position, sequence, boot, digest)
-        case [int(kind), str(name), bytes(content)] if kind == _FILE:
-            return OwnFile(name, content)
+        case [int(kind), str(name), int(mode), bytes(content)] if kind == _FILE:
+            return OwnFile(name, mode, content)
+        case [int(kind), str(version), str(server), dict(settings)] if kind == _ORIGIN:
+            return Origin(version, server, settings)
     raise DamagedError("the base holds what no snapshot gives")
 
 

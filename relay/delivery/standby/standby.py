@@ -16,7 +16,7 @@ from relay.delivery.standby.base import send_base
 from relay.delivery.standby.course import Course
 from relay.delivery.standby.envelope import Sealer
 from relay.delivery.standby.following import SealedFiles, send_commits, send_files, send_signs_of_life
-from relay.delivery.standby.records import OwnFile
+from relay.delivery.standby.records import Item
 from relay.delivery.standby.tables import begin_start, draw
 from relay.delivery.standby.target import Target
 from relay.store.ledger import Index, Ledger
@@ -64,7 +64,7 @@ class House:
     Attributes:
         name: the box's name, for the other one.
         box: its public id.
-        own_files: reads the box's own small files.
+        describe: reads what the box is, and its own small files.
         known_files: the ids of the files that people sent.
     """
 
@@ -74,7 +74,7 @@ class House:
     clock: Clock
     workers: Workers
     files: SealedFiles
-    own_files: Callable[[], Sequence[OwnFile]]
+    describe: Callable[[], Sequence[Item]]
     known_files: Callable[[Index], Collection[str]]
 
 
@@ -161,7 +161,7 @@ class Standby:
             while not (course.base_wanted or course.held_bytes > self._base_after_bytes):
                 await course.moved.wait()
             try:
-                await send_base(course, target, self._house.own_files, self._house.known_files)
+                await send_base(course, target, self._house.describe, self._house.known_files)
             except TooBusyError:
                 await trio.sleep(_BUSY_PAUSE_S)
 

@@ -23,7 +23,7 @@ async def test_a_second_box_holds_what_the_first_one_acknowledged(autojump_clock
         key, sequence = await key_in(house.ledger), house.ledger.sequence
     second = await restore(target, key)
     assert second.notes == [f"note {number}" for number in range(40)]
-    assert second.reader.held == second.reader.newest == sequence
+    assert second.held == second.reader.newest == sequence
     assert second.reader.name == "home.example"
 
 
