@@ -1,7 +1,7 @@
 """The operator of a house whose state is open in this process, whether or not its doors are."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, assert_never
 
 from relay.admin import moving as moves
@@ -16,6 +16,7 @@ from relay.admin.requests import (
     Request,
     Restart,
     SetPassword,
+    ShowStandbyKey,
     Status,
     Stop,
 )
@@ -118,8 +119,10 @@ class HouseOperator:
         stop: Callable[[bool], None] | None,
         backups: Backups | None = None,
         moving: Moving | None = None,
+        standby_key: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._moving = moving
+        self._standby_key = standby_key
         self._people = people
         self._report = report
         self._backups = backups
@@ -141,10 +144,17 @@ class HouseOperator:
             case _:
                 return await self._move(request)
 
-    async def _move(self, request: moves.MovingRequest) -> dict[str, Any]:
+    async def _move(self, request: moves.MovingRequest | ShowStandbyKey) -> dict[str, Any]:
+        if isinstance(request, ShowStandbyKey):
+            return {"line": await self._show_standby_key()}
         if self._moving is None:
             raise ConflictError("nobody moves from here or to here")
         return await moves.carry_out(self._moving, request)
+
+    async def _show_standby_key(self) -> str:
+        if self._standby_key is None:
+            raise ConflictError("nothing follows from here")
+        return await self._standby_key()
 
     async def _change_people(
         self, request: AddUser | ListUsers | SetPassword | DeactivateUser | CreateInvite

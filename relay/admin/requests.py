@@ -74,6 +74,11 @@ class CreateBackup:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ShowStandbyKey:
+    """What opens the copy that follows to another place; made by the first who asks."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Restart:
     """Stop cleanly and start again."""
 
@@ -92,6 +97,7 @@ Request = (
     | DeactivateUser
     | CreateInvite
     | CreateBackup
+    | ShowStandbyKey
     | Restart
     | Stop
     | moving.MovingRequest
@@ -106,6 +112,7 @@ VERBS: dict[str, type[Request]] = {
     "user_deactivate": DeactivateUser,
     "invite_create": CreateInvite,
     "backup_create": CreateBackup,
+    "standby_key": ShowStandbyKey,
     "restart": Restart,
     "stop": Stop,
     **moving.VERBS,

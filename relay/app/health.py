@@ -9,6 +9,7 @@ from typing import Any
 from relay.admin.operations import Finding
 from relay.app import holdings
 from relay.app.house import House
+from relay.app.standby import Watcher
 from relay.delivery.bounds.admission import Admission
 from relay.delivery.pruning.shown import shown
 from relay.household import accounts
@@ -21,9 +22,16 @@ _WORST_FIRST = ("fault", "warning", "note")
 class HouseReport:
     """`relay.admin.operations.Report`: what runs, what waits, what is wrong."""
 
-    def __init__(self, house: House, listening: dict[str, str], admission: Admission | None = None) -> None:
+    def __init__(
+        self,
+        house: House,
+        listening: dict[str, str],
+        admission: Admission | None = None,
+        watch_standby: Watcher | None = None,
+    ) -> None:
         self._house = house
         self._admission = admission
+        self._watch_standby = watch_standby
         self._listening = listening
         self._begun_s = time.monotonic()
 
@@ -41,12 +49,14 @@ class HouseReport:
             "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
             **await holdings.show(house, self._admission),
             **await house.ledger.read(shown, house.server),
+            **(self._watch_standby()[0] if self._watch_standby is not None else {}),
         }
 
     async def findings(self) -> list[Finding]:
         """Return what is wrong, worst first."""
         found = [finding for look in _LOOKS for finding in look(self._house)]
         found += await holdings.find(self._house)
+        found += self._watch_standby()[1] if self._watch_standby is not None else []
         return sorted(found, key=lambda finding: _WORST_FIRST.index(finding.level))
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,17 @@ from relay.base.config import Config
 from relay.base.errors import ConfigError, ConflictError, DamagedError, WrongKeyError
 from relay.base.limits import MIB
 from relay.delivery.media import known_file_ids
+from relay.delivery.standby.tables import forget_starts
 from relay.household import device_keys, to_device
-from relay.store.chunks import Chunk, Schema
+from relay.store.chunks import Chunk, Reached, Schema
 from relay.store.files import FileLayer
 from relay.store.keyring import Keyring, KeySource, open_keyring, wrap_keyring
 from relay.store.ledger import Change, open_ledger
 from relay.store.media_files import MediaFiles
 from relay.store.rebuild import IndexBuilder, make_journal
+
+Follow = Callable[[Path, bytes, Reached], Reached]
+"""Brings the index in a file, sealed with a key, on from where it stands; returns where it then stands."""
 
 _BESIDE = ".restoring"
 _LOST = "index.db.lost"
@@ -72,8 +76,15 @@ class Restorer:
                     raise DamagedError("the backup holds an index before its keys")
                 put_record(self._builder, record)
 
-    def finish(self) -> Config:
+    @property
+    def folder(self) -> Path:
+        """Return the folder that is built, until `finish` puts it in its place."""
+        return self._folder
+
+    def finish(self, follow: "Follow | None" = None) -> Config:
         """Make the folder complete and put it in its place; return its settings.
+
+        `follow` brings the index on from the end of the backup, where commits are at hand that came after it.
 
         Raises:
             DamagedError: the backup lacks something, or is not what was backed up.
@@ -87,6 +98,8 @@ class Restorer:
         for name, (mode, content) in self._small.items():
             self._write_small(self._folder / name, mode, content)
         number = self._builder.finish(reached)
+        if follow is not None:
+            reached = follow(self._folder / "index.db", self._keys.index_key, reached)
         make_journal(
             self._folder / "journal",
             self._keys.journal_key,
@@ -284,6 +297,7 @@ def put_record(builder: IndexBuilder, record: list[Any]) -> None:
 def _move_in(change: Change) -> None:
     device_keys.withdraw_one_time(change)
     to_device.carry_seen(change)
+    forget_starts(change)
 
 
 def _key(value: Any) -> tuple[Any, ...] | None:  # noqa: ANN401 - what stood in the archive

@@ -20,6 +20,7 @@ from relay.app.house import House, open_house
 from relay.app.moving import HouseMoving
 from relay.app.network import Network, open_network
 from relay.app.operator import HousePeople
+from relay.app.standby import Watcher, standby_key, standing_by
 from relay.app.supervised import keep_told
 from relay.base import log
 from relay.base.config import ClientConfig, Config, FederationConfig, load
@@ -66,7 +67,14 @@ async def open_offline(folder: Path, config: Config) -> AsyncIterator[Operator]:
     async with open_house(folder, config) as house:
         people = HousePeople(house, None)
         moving = HouseMoving(house, people, partial(open_network, house), running=False)
-        yield HouseOperator(people, HouseReport(house, {}), stop=None, backups=Backups(house), moving=moving)
+        yield HouseOperator(
+            people,
+            HouseReport(house, {}),
+            stop=None,
+            backups=Backups(house),
+            moving=moving,
+            standby_key=partial(standby_key, house),
+        )
 
 
 class _Stop:
@@ -83,26 +91,27 @@ class _Stop:
 
 async def _serve(folder: Path, config: Config) -> bool:
     stop = _Stop()
-    async with open_house(folder, config) as house:
+    async with open_house(folder, config) as house, standing_by(house) as watch_standby:
         network = await open_network(house)
         async with trio.open_nursery() as signals:
             await signals.start(_listen_to_signals, stop)
-            await _serve_house(house, network, stop)
+            await _serve_house(house, network, stop, watch_standby)
             signals.cancel_scope.cancel()
     return stop.restart
 
 
-async def _serve_house(house: House, network: Network, stop: _Stop) -> None:
+async def _serve_house(house: House, network: Network, stop: _Stop, watch_standby: Watcher | None) -> None:
     listening: dict[str, str] = {}
     supervisor = Supervisor()
     leave_rooms = MemberRefresh(house.ledger, network.writer, network.leaving, house.clock).leave_all
     people = HousePeople(house, leave_rooms)
     operator = HouseOperator(
         people,
-        HouseReport(house, listening, network.admission),
+        HouseReport(house, listening, network.admission, watch_standby),
         stop=stop,
         backups=Backups(house),
         moving=HouseMoving(house, people, partial(_as_it_is, network), running=True),
+        standby_key=partial(standby_key, house),
     )
     async with trio.open_nursery() as workers:
         await network.start(workers)

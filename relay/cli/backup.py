@@ -15,6 +15,7 @@ import click
 
 from relay.base.errors import ConfigError
 from relay.base.limits import MIB
+from relay.cli import second_box
 from relay.cli.archives import PIPE, Bar, Output, Pump, read_archives, size_of
 
 if TYPE_CHECKING:
@@ -83,13 +84,14 @@ def verify(files: Sequence[str], key_file: Path | None, passphrase_file: Path | 
 
 
 @backup.command("restore")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...|-")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...|-|TARGET")
 @state_option
 @key_option
 @phrase_option
 @click.option("--root-key-file", type=click.Path(path_type=Path), metavar="F", help="the new box's key; made if absent")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="any setting that is other than before")
 @click.option("--index-only", is_flag=True, help="put only the index back into a box that lost it and has its journal")
+@second_box.source_options
 def restore(  # noqa: PLR0917 - one an option
     files: Sequence[str],
     state: Path,
@@ -99,17 +101,24 @@ def restore(  # noqa: PLR0917 - one an option
     settings: Sequence[str],
     *,
     index_only: bool,
+    **elsewhere: Any,  # noqa: ANN401 - one an option
 ) -> None:
-    """Make a box of backups, the full one first, in a folder that does not exist yet."""
+    """Make a box in a folder that does not exist yet: of backups, the full one first, or of a standby's target.
+
+    A target is named as in the settings: nats://host:port/stream, tls://host:port/stream, s3://bucket/prefix.
+    """
+    changes = _changes(settings)
+    if root_key_file is not None:
+        changes |= {"store.key_source": "file", "store.key_file": str(root_key_file.absolute())}
+    if files[0].startswith(second_box.SCHEMES):
+        click.echo(second_box.make(second_box.source_of(files, key_file, elsewhere), state, changes))
+        return
     secret = _secret(key_file, passphrase_file, new=False)
     if index_only:
         if root_key_file or settings:
             raise click.UsageError("--index-only changes neither key nor settings")
         click.echo(_restore_index(files, state, secret))
         return
-    changes = _changes(settings)
-    if root_key_file is not None:
-        changes |= {"store.key_source": "file", "store.key_file": str(root_key_file.absolute())}
     click.echo(_restore(files, state, secret, changes))
 
 

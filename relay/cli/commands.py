@@ -16,6 +16,7 @@ from relay.cli.backup import backup
 from relay.cli.moving import export_user, import_user
 from relay.cli.operate import operate
 from relay.cli.provisioning import read_password
+from relay.cli.second_box import standby
 from relay.console import words
 
 _LOOK_EVERY_S = 0.1
@@ -173,6 +174,7 @@ def _password(file: Path | None) -> str:
 
 
 relay.add_command(backup)
+relay.add_command(standby)
 
 
 @relay.group(no_args_is_help=True)
