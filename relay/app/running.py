@@ -100,7 +100,7 @@ async def _serve(folder: Path, config: Config) -> bool:
     return stop.restart
 
 
-async def _serve_house(house: House, network: Network, stop: _Stop, watch_standby: Watcher | None) -> None:
+async def _serve_house(house: House, network: Network, stop: _Stop, watch_standby: Watcher | None = None) -> None:
     listening: dict[str, str] = {}
     supervisor = Supervisor()
     leave_rooms = MemberRefresh(house.ledger, network.writer, network.leaving, house.clock).leave_all
