@@ -103,7 +103,7 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
     receiver = PduReceiver(ledger, keys, server, clock, config.limits)
     typing = Typing(ledger)
     outboxes = Outboxes(ledger, MatrixOutlet(client, server), clock, server, config.delivery)
-    admission = _admission(house)
+    admission = admission_of(house)
     media = await _open_media(house, MatrixMedia(client), admission)
     old_keys = await ledger.read(signing_key.old_keys)
     federation = door.build(
@@ -167,7 +167,8 @@ def _dialer(house: House) -> TcpDialer:
     )
 
 
-def _admission(house: House) -> Admission:
+def admission_of(house: House) -> Admission:
+    """Return what decides at the doors of `house`, from its own gauges."""
     limits = house.config.limits
     gauges = HouseGauges(house.ledger, partial(free_bytes, house.folder), limits, trio.current_time)
     return Admission(limits, gauges)

@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from relay.app.health import HouseReport
 from relay.app.house import open_house
+from relay.app.network import admission_of
 from relay.base.config import Config, LimitsConfig
 from relay.base.ids import DeviceId, RoomId, ServerName, UserId, parse_event_id
 from relay.base.limits import MIB
@@ -25,6 +26,7 @@ from tests.fakes.bounds import admission
 from tests.fakes.family import App, at, good, open_family, two
 from tests.fakes.federated import FederatedBox
 from tests.flow.test_federation import new_town, share_room
+from tests.unit.federation.matrix.test_door import stranger_at_the_door
 
 TEXT = {"msgtype": "m.text", "body": "hi"}
 
@@ -186,6 +188,32 @@ async def test_another_server_keeps_what_a_full_box_refuses_and_is_called_back()
 def _to_device(change: Change, server: ServerName, user: str) -> None:
     edu = {"sender": "@bert:bob.example", "type": "m.x", "message_id": "m1", "messages": {user: {"*": {"n": 1}}}}
     outbox_queue.enqueue(change, server, "m.direct_to_device", edu)
+
+
+async def test_what_keeps_nothing_passes_into_a_full_box() -> None:
+    async with stranger_at_the_door() as oma:
+        oma.box.gauges.share = 1.0
+        typing = {"edu_type": "m.typing", "content": {}}
+        message = {"edu_type": "m.direct_to_device", "content": {}}
+        for number, (content, status) in enumerate(
+            [
+                ({"pdus": []}, 200),
+                ({"pdus": [], "edus": [typing, typing]}, 200),
+                ({"pdus": [], "edus": [typing, message]}, 429),
+                ({"pdus": [{}]}, 429),
+            ]
+        ):
+            response = await oma.ask("PUT", f"/_matrix/federation/v1/send/t{number}", content)
+            assert response.status == status
+            assert ("Retry-After" in dict(response.headers)) is (status == 429)
+
+
+async def test_a_card_that_others_fill_is_noticed_before_flash_refuses(tmp_path: Path) -> None:
+    """The real file system: with a reserve larger than what is free nothing is taken in."""
+    for free_mib, mode in ((1, "open"), (1_000_000, "refused")):
+        config = Config.parse({"server": {"name": "box.test"}, "limits": {"free_mib": free_mib}})
+        async with open_house(tmp_path, config) as house:
+            assert admission_of(house).mode == mode
 
 
 async def test_one_server_that_floods_is_refused_and_the_others_are_not() -> None:
