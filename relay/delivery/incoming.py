@@ -16,7 +16,9 @@ from relay.base.config import LimitsConfig
 from relay.base.errors import ForbiddenError, InvalidInputError, TooLargeError
 from relay.base.ids import RoomId, ServerName, UserId, server_of
 from relay.base.limits import (
+    MAX_CHANGE_OPERATIONS,
     MAX_CHANGE_TO_DEVICE,
+    MAX_DEVICES_PER_USER,
     MAX_STRANGER_TO_DEVICE,
     MAX_TRANSACTION_EDUS,
     MAX_TRANSACTION_PDUS,
@@ -41,6 +43,8 @@ Json = dict[str, Any]
 _PRUNE_EVERY_MS = 3600 * 1000
 _TYPING_S = 30.0
 _DEFAULTS = LimitsConfig()
+# A message for a device is put into its inbox, counted, and remembered by its id.
+_OPERATIONS_EACH = 3
 
 _REMEMBER = Operation(530, "INSERT OR REPLACE INTO incoming_transaction VALUES (?, ?, ?, ?)")
 _FORGET = Operation(531, "DELETE FROM incoming_transaction WHERE received_ms < ?", lazy=True, patient=True)
@@ -113,13 +117,11 @@ class Incoming:
         # Who types and who has read what may be heard twice, and is said all day long: no commit to remember it by.
         lasting = bool(pdus) or any(not isinstance(action, edus.Receipt | edus.Typing) for action in actions)
         # Keys before the messages they open. A change is bounded; what a cut leaves done is done again and recognised.
-        if len(messages) > MAX_CHANGE_TO_DEVICE and not await self._ledger.read(
-            members.shares_room_with_server, origin
-        ):
+        if len(messages) > _fitting(messages) and not await self._ledger.read(members.shares_room_with_server, origin):
             messages = messages[:MAX_STRANGER_TO_DEVICE]
-        while len(messages) > MAX_CHANGE_TO_DEVICE:
-            await self._ledger.run(_deliver, messages[:MAX_CHANGE_TO_DEVICE], self._limits)
-            messages = messages[MAX_CHANGE_TO_DEVICE:]
+        while len(messages) > (many := _fitting(messages)):
+            await self._ledger.run(_deliver, messages[:many], self._limits)
+            messages = messages[many:]
 
         def step(change: Change, now_ms: int) -> tuple[Json, int]:
             again = _recall(change, origin, digest)
@@ -172,6 +174,16 @@ def _recall(index: Index, origin: ServerName, digest: bytes) -> Json | None:
         "SELECT reply FROM incoming_transaction WHERE origin = ? AND id = ?", index.find(origin), digest
     )
     return None if reply is None else dict(orjson.loads(reply))
+
+
+def _fitting(messages: Sequence[edus.ToDevice]) -> int:
+    """Return how many of the first messages one change can hold, whatever number of devices they are for."""
+    operations = 0
+    for count, message in enumerate(messages[:MAX_CHANGE_TO_DEVICE]):
+        operations += _OPERATIONS_EACH * (MAX_DEVICES_PER_USER if message.device == to_device.ALL_DEVICES else 1)
+        if operations > MAX_CHANGE_OPERATIONS // 2:
+            return max(count, 1)
+    return min(len(messages), MAX_CHANGE_TO_DEVICE)
 
 
 def _deliver(change: Change, messages: Sequence[edus.ToDevice], limits: LimitsConfig) -> None:

@@ -62,7 +62,7 @@ def test_a_synapse_that_a_full_box_refuses_delivers_everything_once_there_is_roo
         version = _fill(anna)
         for number in range(MESSAGES):
             berta.send(room, f"message {number}", f"full-{number}")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while (status := _status(box))["intake_refused"] < 2:
             assert time.monotonic() < deadline
         assert status["intake"] == "refused"

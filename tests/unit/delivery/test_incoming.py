@@ -6,9 +6,10 @@ import pytest
 import trio
 
 from relay.base.errors import InvalidInputError
-from relay.base.ids import RoomId, ServerName, UserId
+from relay.base.ids import DeviceId, RoomId, ServerName, UserId
 from relay.base.limits import (
     MAX_CHANGE_TO_DEVICE,
+    MAX_DEVICES_PER_USER,
     MAX_EVENT_BYTES,
     MAX_STRANGER_TO_DEVICE,
     MAX_TRANSACTION_EDUS,
@@ -16,7 +17,7 @@ from relay.base.limits import (
     TRANSACTION_MEMORY_S,
 )
 from relay.delivery.incoming import Incoming
-from relay.household import device_lists
+from relay.household import device_lists, devices
 from relay.rooms.matrix import receipts
 from relay.rooms.matrix.storage import departures
 from relay.store.ledger import Change
@@ -209,6 +210,22 @@ async def test_what_peers_say_all_day_long_costs_no_commit() -> None:
         assert await ada.ledger.read(receipts.receipts_since, room, 0, alice) == {
             event_id: {"m.read": {bert: {"ts": 5}}}
         }
+
+
+async def test_messages_for_all_devices_of_somebody_with_as_many_as_one_may_have_arrive_everywhere() -> None:
+    async with two_boxes() as (ada, bob):
+        _, alice, _ = await shared_room(ada, bob)
+        names = [DeviceId(f"X{number}") for number in range(MAX_DEVICES_PER_USER - 1)]
+
+        def buy(change: Change) -> None:
+            for name in names:
+                devices.ensure(change, alice, name, None, 1)
+
+        await ada.ledger.run(buy)
+        units = [to_device(number, "*") for number in range(20)]
+        assert await ada.incoming.receive(bob.name, "t1", [], units) == {"pdus": {}}
+        for name in (names[0], names[-1]):
+            assert len(await ada.inbox_of(alice, name)) == 20
 
 
 async def test_a_message_for_nobody_here_changes_nothing() -> None:
