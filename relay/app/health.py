@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
+from relay.admin.advice import next_step
 from relay.admin.operations import Finding
 from relay.app import holdings
 from relay.app.house import House
@@ -67,10 +68,16 @@ def _count(index: Index) -> int:
 def _look_at_the_flash(house: House) -> Iterator[Finding]:
     ledger = house.ledger.status()
     if not ledger.healthy:
+        what = f"{ledger.fault or 'flash failed'}: nothing new is taken in, what is intact can be read"
+        yield Finding("fault", what, next_step(ledger.fault_code))
+    if ledger.lost_page:
+        what = f"the root page {ledger.lost_page} of the journal cannot be written, the other one can"
+        yield Finding("warning", what, "copy the state folder to another card soon, and start the box there")
+    if ledger.loose_end:
         yield Finding(
-            "fault",
-            "flash refused a write: nothing new is taken in, what is stored can be read",
-            "make a copy of the state folder, replace the card, then start the box again",
+            "warning",
+            f"the journal ended in something unreadable at the last start: {ledger.loose_end}",
+            "if the power was cut then, nothing is missing: it was never acknowledged; if not, check the card",
         )
     if ledger.failed_checkpoints:
         what = f"{ledger.failed_checkpoints} checkpoints of the index failed"

@@ -18,6 +18,7 @@ from relay.household.tables import TABLES as HOUSEHOLD_TABLES
 from relay.rooms.matrix import signing_key
 from relay.rooms.matrix.tables import TABLES as ROOM_TABLES
 from relay.store import keyring
+from relay.store.faults import KeyringLostError
 from relay.store.files import OS_FILES, FileLayer
 from relay.store.keyring import KeyFile, Keyring, Passphrase
 from relay.store.ledger import Ledger, open_ledger
@@ -70,7 +71,7 @@ async def open_house(
         DamagedError: the journal or the index is not what was written.
     """
     clock = clock or SystemClock()
-    keys = _unlock(folder, config.store)
+    keys = unlock(folder, config.store)
     flash = flash or Flash()
     async with open_ledger(
         folder,
@@ -82,7 +83,9 @@ async def open_house(
         segment_bytes=flash.segment_bytes,
     ) as ledger:
         days = config.federation.signing_key_days
-        key = await signing_key.own_key(ledger, clock.wall_ms(), max_age_ms=days * _DAY_MS if days else None)
+        # A box that takes nothing in signs with the key it has.
+        max_age_ms = days * _DAY_MS if days and ledger.healthy else None
+        key = await signing_key.own_key(ledger, clock.wall_ms(), max_age_ms=max_age_ms)
         yield House(folder=folder, config=config, clock=clock, keyring=keys, ledger=ledger, key=key, flash=flash)
 
 
@@ -100,8 +103,15 @@ def key_source(folder: Path, config: StoreConfig, *, new: bool) -> KeyFile | Pas
     return source
 
 
-def _unlock(folder: Path, config: StoreConfig) -> Keyring:
+def unlock(folder: Path, config: StoreConfig) -> Keyring:
+    """Return the keys of the state folder, made if it is empty.
+
+    Raises:
+        KeyringLostError: what the keys are for is there, and they are not.
+    """
     new = not (folder / keyring.FILE_NAME).exists()
+    if new and any((folder / name).exists() for name in ("index.db", "journal")):
+        raise KeyringLostError(f"{folder / keyring.FILE_NAME} is gone: what is sealed here cannot be opened")
     source = key_source(folder, config, new=new)
     return keyring.create_keyring(folder, source) if new else keyring.open_keyring(folder, source)
 

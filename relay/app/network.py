@@ -132,7 +132,7 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
         inviting=Inviting(ledger, peers=peers, keys=keys, writer=writer, server=server, key=key, clock=clock),
         backfiller=Backfiller(ledger, peers=peers, keys=keys, server=server, is_expired=_expiry(config, clock)),
         catching_up=CatchingUp(ledger, peers=peers, receiver=receiver, server=server),
-        inboxes=RoomInboxes(ledger, peers=peers, keys=keys, server=server, clock=clock),
+        inboxes=RoomInboxes(ledger, peers=peers, keys=keys, server=server),
         outboxes=outboxes,
         introductions=Introductions(ledger, server),
         typing=typing,
@@ -180,9 +180,11 @@ async def _open_media(house: House, remote: MatrixMedia, admission: Admission) -
         house.folder / MEDIA_FOLDER, quota_bytes=quota_bytes, files=house.flash.files, workers=house.flash.workers
     )
     # Before anyone is served: what a power cut left without its row goes, the rest is counted against the quota.
-    await files.sweep(frozenset(await house.ledger.read(known_file_ids)))
-    if await house.ledger.read(to_device.is_miscounted):
-        await house.ledger.run(to_device.recount)
+    # Beside a fault nothing is known to be without a row, and nothing can be written.
+    if house.ledger.healthy:
+        await files.sweep(frozenset(await house.ledger.read(known_file_ids)))
+        if await house.ledger.read(to_device.is_miscounted):
+            await house.ledger.run(to_device.recount)
     return Media(
         house.ledger,
         files,

@@ -4,12 +4,13 @@ import signal
 import ssl
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import trio
 
+from relay.admin.advice import next_step
 from relay.admin.operations import HouseOperator
 from relay.admin.operator import Operator
 from relay.admin.server import serve_admin
@@ -17,6 +18,7 @@ from relay.app.backup import Backups
 from relay.app.family import family_door
 from relay.app.health import HouseReport
 from relay.app.house import House, open_house
+from relay.app.infirmary import Infirmary, NobodyHome, has_room
 from relay.app.moving import HouseMoving
 from relay.app.network import Network, open_network
 from relay.app.operator import HousePeople
@@ -24,16 +26,19 @@ from relay.app.standby import Watcher, standby_key, standing_by
 from relay.app.supervised import keep_told
 from relay.base import log
 from relay.base.config import ClientConfig, Config, FederationConfig, load
-from relay.base.errors import RelayError
+from relay.base.errors import DamagedError, RelayError, StorageError
 from relay.box.service import Supervisor, passed_sockets
 from relay.delivery.home_again import greet_all, knock_all
 from relay.delivery.member_refresh import MemberRefresh
+from relay.store.faults import NoRoomError
 from relay.transport.message import Endpoint
 from relay.transport.server import Server, listen, listen_on
 from relay.transport.tls import server_context
 
 # The ledger may take 8 s after this, and the whole stop 10: a long poll would use up any time it is given.
 _DRAIN_S = 1.5
+_ALIVE_S = 5.0
+_LOOK_FOR_ROOM_S = 30.0
 
 
 def run(folder: Path) -> bool:
@@ -91,13 +96,58 @@ class _Stop:
 
 async def _serve(folder: Path, config: Config) -> bool:
     stop = _Stop()
-    async with open_house(folder, config) as house, standing_by(house) as watch_standby:
+    async with AsyncExitStack() as stack:
+        try:
+            house = await stack.enter_async_context(open_house(folder, config))
+        except (DamagedError, StorageError) as fault:
+            await _serve_nothing(folder, fault, stop)
+            return stop.restart
+        status = house.ledger.status()
+        if status.fault:
+            _say(f"{status.fault}: nothing new is taken in, what is intact can be read", status.fault_code)
+        # A standby follows commits; beside a fault there are none.
+        watch_standby = None if status.fault else await stack.enter_async_context(standing_by(house))
         network = await open_network(house)
         async with trio.open_nursery() as signals:
             await signals.start(_listen_to_signals, stop)
+            if status.fault_code == NoRoomError.code:
+                signals.start_soon(_start_again_with_room, house, stop)
             await _serve_house(house, network, stop, watch_standby)
             signals.cancel_scope.cancel()
     return stop.restart
+
+
+async def _serve_nothing(folder: Path, fault: DamagedError | StorageError, stop: _Stop) -> None:
+    """Stay up without doors: whoever starts processes would start this one for ever, and the cable goes on working."""
+    _say(f"{fault}: nothing can be read", fault.code)
+    log.get_logger().critical("app.nothing_served", code=fault.code)
+    supervisor = Supervisor()
+    async with trio.open_nursery() as workers:
+        await workers.start(_listen_to_signals, stop)
+        with suppress(OSError):
+            await workers.start(
+                partial(serve_admin, folder, HouseOperator(NobodyHome(fault), Infirmary(fault), stop=stop))
+            )
+        supervisor.ready(f"serving nothing: {fault}")
+        while not stop.asked.is_set():
+            supervisor.alive()
+            with trio.move_on_after(_ALIVE_S):
+                await stop.asked.wait()
+        supervisor.stopping()
+        workers.cancel_scope.cancel()
+
+
+async def _start_again_with_room(house: House, stop: _Stop) -> None:
+    while True:
+        if await trio.to_thread.run_sync(has_room, house.folder, house.flash.files):
+            stop(True)  # noqa: FBT003 - the operator's callback
+            return
+        await trio.sleep(_LOOK_FOR_ROOM_S)
+
+
+def _say(what: str, code: str) -> None:
+    sys.stderr.write(f"relay: {what}\n  next: {next_step(code)}\n")
+    sys.stderr.flush()
 
 
 async def _serve_house(house: House, network: Network, stop: _Stop, watch_standby: Watcher | None = None) -> None:

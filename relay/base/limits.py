@@ -230,3 +230,6 @@ INVITE_LIFE_S = 30 * 24 * 3600
 MAX_JOIN_VIA = 5
 MAX_TYPING_USERS = 100
 MAX_RECEIPT_THREADS = 50
+
+# store: what a repair sets aside of damaged blocks
+MAX_QUARANTINE_BYTES = 16 * MIB

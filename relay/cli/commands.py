@@ -208,8 +208,13 @@ def status(state: Path, wait_s: float, *, as_json: bool) -> None:
 @state_option
 @json_option
 @click.option("--wait", "wait_s", type=click.FloatRange(0, 3600), default=0.0, metavar="S", help="for it to run")
-def doctor(state: Path, wait_s: float, *, as_json: bool) -> None:
+@click.option("--repair", is_flag=True, help="mend a damaged state folder; what cannot be kept is named")
+def doctor(state: Path, wait_s: float, *, as_json: bool, repair: bool) -> None:
     """Show what is wrong and what to do next."""
+    if repair:
+        result = operate(state, {"verb": "repair"})
+        _answer(result, "\n".join(result["lines"]), as_json=as_json)
+        return
     _wait_until_running(state, wait_s)
     result = operate(state, {"verb": "doctor"})
     _answer(result, "\n".join(words.findings(result)), as_json=as_json)

@@ -1,13 +1,15 @@
 """What is wrong with a box, as far as its files and its machine tell."""
 
 import datetime
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from relay.admin.advice import next_step
 from relay.admin.operations import Finding
 from relay.base.config import Config, load
-from relay.base.errors import RelayError
+from relay.base.errors import ConfigError, RelayError
 from relay.base.limits import MIB
 from relay.cli import own_ca, reset
 from relay.cli.provisioning import provisioned
@@ -39,7 +41,23 @@ def find_without_box(folder: Path) -> list[Finding]:
         return [finding]
     if reset.is_locked(folder):
         return [Finding("fault", "a process holds the state folder but does not answer", "end it, start the box again")]
-    return [Finding("warning", "the box is not running", "start it: relay up")]
+    return [*_look_at_the_state(folder), Finding("warning", "the box is not running", "start it: relay up")]
+
+
+def _look_at_the_state(folder: Path) -> Iterator[Finding]:
+    from relay.cli.house import look_at_house
+
+    try:
+        config = load(folder)
+        # A passphrase is asked for by a start, not by a doctor.
+        fault = look_at_house(folder, config) if config.store.key_source == "file" else None
+    except ConfigError:
+        # Without its key there is nothing to look at; that is found elsewhere.
+        return
+    except RelayError as error:
+        fault = error
+    if fault is not None:
+        yield Finding("fault", str(fault), next_step(fault.code))
 
 
 def _look_at_the_format(folder: Path) -> Finding | None:
@@ -114,6 +132,15 @@ def _look_at_the_space(folder: Path, config: Config) -> Iterator[Finding]:
         yield Finding("warning", what, "remove what else is on the card, or use a larger one")
 
 
+def _look_at_the_mount(folder: Path, _config: Config) -> Iterator[Finding]:
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        yield Finding(
+            "fault",
+            "the file system of the state folder takes no writes",
+            "look at the kernel log for the cause; copy the folder to another card and start the box there",
+        )
+
+
 def _look_at_the_clock(_folder: Path, _config: Config) -> Iterator[Finding]:
     if datetime.datetime.now(datetime.UTC) < _BUILT:
         yield Finding("fault", "the clock is wrong", "set it at the console: time set, with the time in UTC")
@@ -134,6 +161,7 @@ _LOOKS: tuple[Callable[[Path, Config], Iterator[Finding]], ...] = (
     _look_at_the_key,
     _look_at_the_certificate,
     _look_at_the_space,
+    _look_at_the_mount,
     _look_at_the_clock,
     _look_at_the_backups,
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from relay.admin.operator import Operator
 from relay.base.config import Config
+from relay.base.errors import RelayError
 
 
 @asynccontextmanager
@@ -15,6 +16,20 @@ async def open_house(folder: Path, config: Config) -> AsyncIterator[Operator]:
 
     async with open_offline(folder, config) as operator:
         yield operator
+
+
+def repair_house(folder: Path, config: Config) -> list[str]:
+    """Repair the state folder, which no box holds; return in words what was done."""
+    from relay.app.repairing import repair_house
+
+    return repair_house(folder, config).lines()
+
+
+def look_at_house(folder: Path, config: Config) -> RelayError | None:
+    """Return why a box could not open the state folder, which no box holds; nothing is changed."""
+    from relay.app.repairing import look_at_house
+
+    return look_at_house(folder, config)
 
 
 def run_house(folder: Path) -> bool:

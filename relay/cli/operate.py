@@ -165,6 +165,13 @@ def parse_utc(text: object) -> datetime.datetime:
     return moment
 
 
+def _repair(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    from relay.cli.house import repair_house
+
+    _expect(fields, set())
+    return {"lines": repair_house(folder, load(folder))}
+
+
 def _renew_certificate(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     _expect(fields, set())
     config = load(folder)
@@ -179,6 +186,7 @@ _LOCAL: dict[str, Callable[[Path, dict[str, Any]], dict[str, Any]]] = {
     "factory_reset": _factory_reset,
     "time_set": _time_set,
     "renew_certificate": _renew_certificate,
+    "repair": _repair,
 }
 
 

@@ -146,7 +146,7 @@ class Incoming:
 
     def _remember(self, change: Change, origin: ServerName, digest: bytes, reply: Json, now_ms: int) -> None:
         change.write(_REMEMBER, change.intern(origin), digest, now_ms, orjson.dumps(reply))
-        if now_ms - self._pruned_ms > _PRUNE_EVERY_MS:
+        if abs(now_ms - self._pruned_ms) > _PRUNE_EVERY_MS:
             self._pruned_ms = now_ms
             change.write(_FORGET, now_ms - TRANSACTION_MEMORY_S * 1000)
 

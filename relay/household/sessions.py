@@ -7,6 +7,7 @@ A refreshed pair replaces the old one at its first use, so that an answer lost o
 from dataclasses import dataclass
 
 from relay.base.clock import Clock
+from relay.base.errors import StorageError
 from relay.base.ids import DeviceId, UserId
 from relay.base.limits import LAST_SEEN_RESOLUTION_MS, MAX_KNOWN_TOKENS
 from relay.household import accounts, devices, tokens
@@ -140,7 +141,13 @@ class Sessions:
         held = known.get(access_token)
         if held is not None and now_ms <= held[1]:
             return held[0]
-        session, until_ms = await self._ledger.read(_look_up, access_token, now_ms)
+        try:
+            session, until_ms = await self._ledger.read(_look_up, access_token, now_ms)
+        except UnknownTokenError:
+            if self._ledger.incomplete:
+                # An app that is told its token is unknown throws its keys away.
+                raise StorageError("the box is damaged: it may have forgotten this token") from None
+            raise
         # Where flash has failed nobody can be noted any more, and everybody still reads.
         if (session.stale or not session.confirmed) and self._ledger.healthy:
             await self._ledger.run(confirm, session, now_ms)

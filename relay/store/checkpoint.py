@@ -13,6 +13,7 @@ from relay.base.config import StoreConfig
 from relay.base.errors import StorageError
 from relay.base.limits import MAX_CHANGE_BYTES, MAX_CHANGE_FRAME_BYTES, MAX_UNDURABLE_BYTES, MIB
 from relay.base.log import get_logger
+from relay.store.faults import is_no_room, storage_error
 from relay.store.index_file import IndexFile, LogNotSyncedError
 from relay.store.journal import Journal
 from relay.store.segments import NoFreeSegmentError
@@ -30,12 +31,14 @@ class Checkpointer:
     Attributes:
         wanted: whether a checkpoint is asked for whatever the volume.
         still: who holds it keeps COMMIT and copy from running, so that others may read what was last committed.
-        log_suspect: whether the index's log may not be on flash: it is to be discarded and the journal replayed.
+        undone: whether a COMMIT failed: the index is to be taken back, and the journal replayed.
+        log_suspect: whether the index's log may not be on flash: it is to be discarded then.
         distrusted_count: how often that happened since a copy succeeded.
         cache_bytes: memory that index pages took when last measured.
         index_bytes: what the index takes on flash, or will once it is committed, when last measured.
         done_count: completed checkpoints since the start.
         failed_count: copies that did not complete since the start.
+        error: what the last failed COMMIT or copy ran into, None since one succeeded.
     """
 
     def __init__(
@@ -65,10 +68,12 @@ class Checkpointer:
         self._half_copied = False
         self.wanted = False
         self.still = trio.Lock()
+        self.undone = False
         self.log_suspect = False
         self.distrusted_count = 0
         self.done_count = 0
         self.failed_count = 0
+        self.error: Exception | None = None
 
     def start(self, *, replayed: bool) -> None:
         """Begin to copy the log a start found: until that is done nothing may be appended to it.
@@ -124,19 +129,49 @@ class Checkpointer:
         if self._half_copied:
             await self._copy()
             if self._half_copied:
-                raise StorageError("the index cannot be copied back")
-        try:
-            async with self.still:
-                await self._workers.run(self._index.commit, position, self._journal.sequence)
-        except (apsw.Error, OSError) as error:
-            self._distrust_log(error)
+                raise storage_error("the index cannot be copied back", self.error)
+        if not await self._commit(position):
             return
-        self._journal.mark()
-        self.cache_bytes = 0
         if self._index.copies_alone:
             self._begin_copy()
         else:
             await self._copy()
+
+    async def complete_copy(self) -> None:
+        """Copy again what a copy left half-way; no transaction is open."""
+        await self.wait_copied()
+        if self._half_copied:
+            await self._copy()
+
+    async def settle(self, position: int) -> bool:
+        """Commit the index at `position` and copy all of it; return whether no segment of the journal is needed then.
+
+        After a failure, to begin anew; the caller keeps the gate closed.
+        """
+        behind = self._index.sequence != self._journal.sequence
+        if not self._copies_whole or (behind and not await self._commit(position)):
+            return False
+        await self._copy()
+        return self._copies_whole
+
+    @property
+    def _copies_whole(self) -> bool:
+        return not self._half_copied and not self.undone
+
+    async def _commit(self, position: int) -> bool:
+        try:
+            async with self.still:
+                await self._workers.run(self._index.commit, position, self._journal.sequence)
+        except apsw.FullError as error:
+            # What was appended so far does not count, and what the log held before is as good as it was.
+            self._fail_commit(error)
+            return False
+        except (apsw.Error, OSError) as error:
+            self._distrust_log(error)
+            return False
+        self._journal.mark()
+        self.cache_bytes = 0
+        return True
 
     async def make_room(self) -> None:
         """Return when the journal has a free segment again.
@@ -148,15 +183,21 @@ class Checkpointer:
         if not self._journal.segments_free and not self.log_suspect:
             await self._copy()
         if not self._journal.segments_free:
+            if is_no_room(self.error):
+                raise storage_error("the journal is full", self.error)
             raise NoFreeSegmentError("the journal is full and the index could not be copied")
 
     async def finish(self, *, healthy: bool) -> None:
         """After the last checkpoint: wait for the copy and leave no log behind."""
         await self.wait_copied()
         async with self.still:
-            await self._workers.run(self._index.roll_back)
-            if healthy and not self._half_copied and not self.log_suspect:
-                await self._workers.run(self._index.empty_log)
+            try:
+                await self._workers.run(self._index.roll_back)
+                if healthy and self._copies_whole:
+                    await self._workers.run(self._index.empty_log)
+            except (apsw.Error, OSError) as error:
+                # It spares the next start a look at the log, no more.
+                self._note(error)
 
     def _begin_copy(self) -> None:
         self._copied = trio.Event()
@@ -182,17 +223,31 @@ class Checkpointer:
                     self._journal.release(sequence)
                     self.done_count += 1
                     self.distrusted_count = 0
+                    self.error = None
                     return
-            except LogNotSyncedError as error:
-                self._distrust_log(error)
-                return
             except (apsw.Error, OSError, StorageError) as error:
+                if isinstance(error, LogNotSyncedError) and not self._half_copied:
+                    self._distrust_log(error)
+                    return
+                # A copy that stopped half-way needs its log, which was on flash before it began.
                 self._half_copied = True
-                log.warning("store.copy_failed", error=type(error).__name__)
+                self._note(error)
         self.failed_count += 1
 
     def _distrust_log(self, error: Exception) -> None:
         self.log_suspect = True
+        self._fail_commit(error)
+
+    def _fail_commit(self, error: Exception) -> None:
+        self.undone = True
         self.distrusted_count += 1
         self.failed_count += 1
-        log.warning("store.index_log_distrusted", error=type(error).__name__)
+        self._note(error)
+
+    def _note(self, error: Exception) -> None:
+        # Once for each kind of trouble, not at each attempt. That a change is open beside is no trouble of the card's.
+        if isinstance(error, apsw.LockedError | apsw.BusyError) and self.error is not None:
+            return
+        if type(self.error) is not type(error):
+            log.warning("store.index_not_written", error=type(error).__name__)
+        self.error = error

@@ -9,11 +9,13 @@ import trio
 
 from relay.base.errors import StorageError
 from relay.base.limits import LAZY_COMMIT_S, MAX_COMMIT_BYTES, MAX_LAZY_CHANGES, MAX_UNDURABLE_BYTES
+from relay.store.faults import is_no_room, storage_error
 from relay.store.journal import Journal
 from relay.store.wakeups import Signal, Wakeups
 from relay.store.workers import Workers
 
 _MAX_GATHER_S = 0.005
+_MAX_UNDONE = 100
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,6 +63,9 @@ class Committer:
         self._batch_size = 1
         self._commit_s = 0.0
         self._stopped = trio.Event()
+        self._resumed = trio.Event()
+        # Positions (after, up to) of changes that a failure took back: nobody may be told that they are durable.
+        self._undone: list[tuple[int, int]] = []
         self.durable_position = position
         self.failure: Exception | None = None
 
@@ -80,9 +85,13 @@ class Committer:
         Raises:
             StorageError: flash failed before that.
         """
-        while self.durable_position < position:
+        while True:
+            if any(after < position <= up_to for after, up_to in self._undone):
+                raise StorageError("flash refused the change: it was undone")
+            if self.durable_position >= position:
+                return
             if self.failure is not None:
-                raise StorageError("flash refused the change: nothing is taken in until the box is restarted")
+                raise StorageError("flash refused the change: nothing is taken in for now")
             await self._moved.wait()
 
     async def wait_committed(self, sequence: int) -> None:
@@ -109,8 +118,13 @@ class Committer:
             self._work.ring()
             await self._moved.wait()
 
-    def drop_pending(self, position: int) -> None:
-        """Forget what is pending: the index was taken back to `position`."""
+    def drop_pending(self, position: int, highest: int) -> None:
+        """Forget what is pending: the index was taken back to `position`, from `highest`."""
+        if highest > position:
+            self._undone.append((position, highest))
+            if len(self._undone) > _MAX_UNDONE:
+                # Too much is called undone rather than too little.
+                self._undone[:2] = [(self._undone[0][0], self._undone[1][1])]
         self._pending.clear()
         self._pending_bytes = self._firm_pending = 0
         self._lazy_since_s = None
@@ -124,15 +138,26 @@ class Committer:
         self._work.ring()
         self._announce()
 
+    def resume(self, position: int) -> None:
+        """Take changes in again, numbered after `position`; everything durable is in the index."""
+        self.durable_position = position
+        self.failure = None
+        self._stopped = trio.Event()
+        self._resumed.set()
+        self._resumed = trio.Event()
+        self._announce()
+
     async def wait_stopped(self) -> None:
         """Return when no commit is under way, after a failure."""
         await self._stopped.wait()
 
     async def commit_forever(self) -> None:
-        """Commit whatever is added, until flash fails."""
-        while self.failure is None:
-            await self._commit_next()
-        self._stopped.set()
+        """Commit whatever is added, while flash takes it."""
+        while True:
+            while self.failure is None:
+                await self._commit_next()
+            self._stopped.set()
+            await self._resumed.wait()
 
     async def _commit_next(self) -> None:
         await self._wait_until_due()
@@ -148,7 +173,7 @@ class Committer:
                 await self._make_room()
             await self._workers.run(self._journal.commit, payload)
         except (OSError, StorageError) as error:
-            self.fail(error)
+            self.fail(storage_error("", error) if is_no_room(error) else error)
             return
         finally:
             self._committing = False

@@ -1,6 +1,9 @@
 """What can be wrong with a state folder, each fault with a name of its own and the place where it was found."""
 
 import dataclasses
+import errno
+
+import apsw
 
 from relay.base.errors import DamagedError, StorageError
 
@@ -70,6 +73,12 @@ class SegmentLostError(DamagedError):
     code = "storage.segment_lost"
 
 
+class KeyringLostError(DamagedError):
+    """The keyring is gone, and with it the keys of everything in the folder."""
+
+    code = "storage.keyring_lost"
+
+
 class NoRoomError(StorageError):
     """The file system is full: nothing is taken in until there is room again, without a restart."""
 
@@ -79,3 +88,24 @@ class NoRoomError(StorageError):
 def commits(first: int, last: int) -> str:
     """Return `commit 7` or `commits 7 to 9`."""
     return f"commit {first}" if first == last else f"commits {first} to {last}"
+
+
+def is_no_room(error: BaseException | None) -> bool:
+    """Return whether `error`, or what it came from, is that of a full file system."""
+    while error is not None:
+        if isinstance(error, apsw.FullError | NoRoomError):
+            return True
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
+            # SQLite could not lengthen the memory it shares between connections, a file beside the index.
+            return True
+        error = error.__cause__
+    return False
+
+
+def storage_error(what: str, error: BaseException | None) -> StorageError:
+    """Return the error that `error` stops intake with: one that may pass by itself if it is for want of room."""
+    if is_no_room(error):
+        return NoRoomError("the file system of the state folder is full: nothing is taken in until there is room")
+    return StorageError(what)

@@ -6,7 +6,8 @@ on flash before `copy_back` says so: until then the journal keeps the same chang
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,8 @@ _CACHE_KIB = 4096
 _BUSY_TIMEOUT_MS = 5_000
 _STATE_FORMAT = "INSERT INTO state_format VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET number = excluded.number"
 _READER_PAGES = 64
+# What columns of interned names are called, in every room's tables.
+_NAME_COLUMNS = frozenset({"user", "room", "server", "sender", "origin", "creator", "state_key", "type"})
 # About 3 KiB each: the statements that a busy house uses again and again.
 _STATEMENTS = 300
 
@@ -256,6 +259,38 @@ class IndexFile:
             _set(connection, "cache_spill", "off", 0)
         self.format, self.sequence = self.newest_format, sequence
 
+    def guard(self, conditions: Sequence[tuple[str, str]]) -> list[str]:
+        """Refuse every row that breaks one of these, (table, SQL about NEW) each; return what `unguard` is given.
+
+        Interned names are conditions of their own: whoever refers to one by number must find it.
+        """
+        guards = [*conditions, *self._name_conditions()]
+        self._connection.create_scalar_function("u32s", _u32s, 3, deterministic=True)
+        names = []
+        for number, (table, condition) in enumerate(guards):
+            for event in ("INSERT", "UPDATE"):
+                names.append(f"guard_{number}_{event.lower()}")
+                self._connection.execute(
+                    f'CREATE TEMP TRIGGER {names[-1]} AFTER {event} ON main."{table}" WHEN NOT ({condition}) '
+                    "BEGIN SELECT RAISE(ABORT, 'refers to something lost'); END"
+                )
+        return names
+
+    def unguard(self, names: Sequence[str]) -> None:
+        """Accept rows as ever."""
+        for name in names:
+            self._connection.execute(f"DROP TRIGGER temp.{name}")
+
+    def _name_conditions(self) -> Iterator[tuple[str, str]]:
+        for (table,) in self.rows("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"):
+            for _, column, *_ in self.rows(f"SELECT * FROM pragma_table_info('{table}')"):  # noqa: S608 - as above
+                if column in _NAME_COLUMNS:
+                    yield (
+                        table,
+                        f"coalesce(NEW.{column}, 0) = 0 OR typeof(NEW.{column}) <> 'integer'"  # noqa: S608 - as above
+                        f" OR EXISTS (SELECT 1 FROM main.names WHERE number = NEW.{column})",
+                    )
+
     def cache_bytes(self) -> int:
         """Return the memory that pages take."""
         return self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0]
@@ -321,7 +356,7 @@ class IndexFile:
             finally:
                 log_file.close()
         except OSError as error:
-            raise LogNotSyncedError(f"the index's log could not be synced: {error}") from None
+            raise LogNotSyncedError(f"the index's log could not be synced: {error}") from error
 
     def _note_log(self, _connection: apsw.Connection, _name: str, frames: int) -> int:
         self.log_bytes = frames * _FRAME_BYTES
@@ -372,6 +407,13 @@ def _close(connection: apsw.Connection) -> None:
     # SQLite would copy the log by itself, not knowing whether it can be trusted.
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.close()
+
+
+def _u32s(*values: Any) -> str:  # noqa: ANN401 - whatever SQL hands over
+    """Return a JSON list of the little-endian numbers at (blob, stride in bytes, offset) of each stride of the blob."""
+    blob, stride_bytes, offset = values
+    starts = range(offset, len(blob) - 3, stride_bytes)
+    return json.dumps([int.from_bytes(blob[start : start + 4], "little") for start in starts])
 
 
 def _set(connection: apsw.Connection, name: str, value: str | int, expected: str | int) -> None:

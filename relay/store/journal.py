@@ -11,7 +11,7 @@ from pathlib import Path
 from relay.store.faults import JournalHoleError, StaleIndexError, Stretch
 from relay.store.files import File, FileLayer
 from relay.store.frame import frame_sizes, seal, sealed_bytes, split_payload
-from relay.store.root_page import SegmentUse
+from relay.store.root_page import Root, SegmentUse
 from relay.store.scan import Frame, Trace, scan
 from relay.store.segments import Segments
 from relay.store.tables import STATE_FORMAT
@@ -88,6 +88,16 @@ class Journal:
         """Return what each segment was used for last, oldest first, also where the index durably holds all of it."""
         return self._segments.latest_uses
 
+    @property
+    def root(self) -> Root:
+        """Return the root page."""
+        return self._segments.root
+
+    @property
+    def uses(self) -> tuple[SegmentUse, ...]:
+        """Return the uses of segments that hold what the index does not hold durably, oldest first."""
+        return self._segments.root.uses
+
     def file_of(self, use: SegmentUse) -> File:
         """Return the file of one use, which may hold a later use's frames by now."""
         return self._segments.file_of(use)
@@ -155,6 +165,11 @@ class Journal:
         self._segments.set_format(number, sequence)
         self._last_sequence.clear()
 
+    def trust_again(self) -> None:
+        """Write again to the segments that refused: they were full, not worn out, and nothing on them is needed."""
+        self._segments.trust_again()
+        self.troubled = False
+
     def mark(self) -> None:
         """Count bytes from here: the index has committed everything so far."""
         self.written_bytes = 0
@@ -195,7 +210,7 @@ class Journal:
                 before = frame
                 continue
             if frame.sequence > expected:
-                raise JournalHoleError(expected, frame.sequence - 1, self._between(before, frame))
+                raise JournalHoleError(expected, frame.sequence - 1, self.between(before, frame))
             before = frame
             if frame.part == 0:
                 parts = []
@@ -213,6 +228,10 @@ class Journal:
         """Yield every frame that opens, in order; of a commit that was written twice only the newer writing."""
         return self._frames([])
 
+    def traces(self) -> list[Trace]:
+        """Return what is left of frames that do not open, in every segment in use."""
+        return [found for use in self.uses for found in self._scan(use) if isinstance(found, Trace)]
+
     def close(self) -> None:
         """Close the files."""
         self._segments.close()
@@ -221,6 +240,8 @@ class Journal:
         self.troubled = True
         if self._current is not None:
             self._segments.distrust(self._current)
+            # Nothing of it may be needed: then the next release gives it back.
+            self._last_sequence.setdefault(self._current.use, 0)
         self._current = None
 
     def _write(self, sequence: int, pieces: list[bytes]) -> None:
@@ -281,7 +302,7 @@ class Journal:
         for trace in torn or empty:
             self.loose_end = f"commit {expected} in segment {trace.use.slot} at byte {trace.offset}"
 
-    def _between(self, before: Frame | None, after: Frame) -> tuple[Stretch, ...]:
+    def between(self, before: Frame | None, after: Frame) -> tuple[Stretch, ...]:
         """Return where the bytes of the commits between two frames must have been."""
         uses = self._segments.root.uses
         first = 0 if before is None else uses.index(before.use)

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import trio
 
 from relay.base.config import StoreConfig
-from relay.base.errors import RelayError, StorageError
+from relay.base.errors import DamagedError, RelayError, StorageError
 from relay.base.limits import MIB
 from relay.base.log import get_logger
 from relay.base.lone_errors import unwrapped
@@ -244,6 +244,11 @@ class Ledger:
     def healthy(self) -> bool:
         """Return whether changes are taken in."""
         return self._committer.failure is None
+
+    @property
+    def incomplete(self) -> bool:
+        """Return whether what is read may lack acknowledged changes: damage was found at the start."""
+        return isinstance(self._fault, DamagedError)
 
     def status(self) -> LedgerStatus:
         """Return how the ledger is."""

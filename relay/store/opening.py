@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 
 from relay.base.config import StoreConfig
-from relay.base.errors import DamagedError, NewerFormatError, RelayError, WrongKeyError
+from relay.base.errors import DamagedError, NewerFormatError, RelayError, StorageError, WrongKeyError
 from relay.base.log import get_logger
 from relay.store.faults import IndexLostError, IndexMixedError
 from relay.store.files import FileLayer
@@ -39,6 +39,11 @@ class StateFolder:
     files: FileLayer
     segment_bytes: int
 
+    @property
+    def newest_format(self) -> int:
+        """Return the format of this release."""
+        return newest_format((STORE_TABLES, *self.tables))
+
     def journal(self, files: FileLayer, *, tolerant: bool = False) -> Journal:
         """Return the journal, not yet open."""
         return Journal(
@@ -47,7 +52,7 @@ class StateFolder:
             self.keys.journal_key,
             segments=self.config.journal_segments,
             segment_bytes=self.segment_bytes,
-            newest_format=newest_format((STORE_TABLES, *self.tables)),
+            newest_format=self.newest_format,
             tolerant=tolerant,
         )
 
@@ -89,6 +94,17 @@ def open_state(state: StateFolder) -> OpenState:
     Raises:
         DamagedError, StorageError, WrongKeyError: there is nothing that could be read.
     """
+    try:
+        try:
+            return _open_to_write(state)
+        except StorageError:
+            # A card that refused once is asked once more; nothing was changed.
+            return _open_to_write(state)
+    except RelayError as fault:
+        return _open_to_read(state, fault)
+
+
+def _open_to_write(state: StateFolder) -> OpenState:
     journal, index = state.journal(state.files), state.index(state.files)
     try:
         position, replayed = recover(journal, index)
@@ -98,8 +114,9 @@ def open_state(state: StateFolder) -> OpenState:
         with contextlib.suppress(apsw.Error):
             index.close()
         journal.close()
-        fault = error if isinstance(error, RelayError) else DamagedError(f"the index cannot be read: {error}")
-        return _open_to_read(state, fault)
+        if isinstance(error, RelayError):
+            raise
+        raise DamagedError(f"the index cannot be read: {error}") from error
     return OpenState(journal=journal, index=index, names=names, position=position, replayed=replayed)
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import apsw
 
-from relay.base.errors import DamagedError, NewerFormatError, StorageError
+from relay.base.errors import DamagedError, NewerFormatError
 from relay.base.log import get_logger
-from relay.store.faults import IndexLostError, IndexMixedError, StaleIndexError
+from relay.store.faults import IndexLostError, IndexMixedError, StaleIndexError, storage_error
 from relay.store.index_file import IndexFile
 from relay.store.journal import Journal
 from relay.store.packing import unpack_all
@@ -44,11 +44,13 @@ def recover(journal: Journal, index: IndexFile) -> tuple[int, bool]:
             upgrade(index, journal, position)
             committed = index.sequence
         index.files.remove(index.folder / MARK)
+        # The names of index and log: a start before this one may have been refused just that.
+        index.files.sync_folder(index.folder)
         position = journal.start(sequence=committed, position=position, gap=_POSITION_GAP)
+    except (OSError, apsw.IOError, apsw.FullError, apsw.CantOpenError, apsw.ReadOnlyError) as error:
+        raise storage_error(f"the state folder cannot be used: {error}", error) from error
     except apsw.Error as error:
         raise DamagedError(f"the index does not fit the journal: {error}") from error
-    except OSError as error:
-        raise StorageError(f"the state folder cannot be used: {error.strerror}") from error
     if journal.loose_end:
         log.warning("store.loose_end_found", where=journal.loose_end)
     return position, journal.sequence > committed

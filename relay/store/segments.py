@@ -146,6 +146,23 @@ class Segments:
         """Return what each segment was used for last, oldest first, also where it was given back since."""
         return sorted(self._latest.values(), key=lambda use: use.use)
 
+    def begin(self, root: Root) -> None:
+        """Write `root` into both pages and make what segments are missing: nothing of what there was is needed.
+
+        Raises:
+            OSError: flash refused; the pages may be the old ones or the new.
+        """
+        self._files.make_folder(self._folder)
+        self._root = root
+        for slot in range(self._count):
+            self._open_slot(slot)
+        self._names_unsynced = True
+        self._pages = [self._files.open(self._folder / name, create=True) for name in ROOT_NAMES]
+        with self._lock:
+            self._write_root(root)
+            if self.lost_page:
+                raise OSError(errno.EIO, f"{self.lost_page} could not be written")
+
     def file_of(self, use: SegmentUse) -> File:
         """Return the file that holds `use`."""
         return self._slots[use.slot]
@@ -153,6 +170,10 @@ class Segments:
     def distrust(self, use: SegmentUse) -> None:
         """Never take this segment again while the process runs: a sync on it failed."""
         self._distrusted.add(use.slot)
+
+    def trust_again(self) -> None:
+        """Take segments that were distrusted: nothing on them is needed, and what failed was not the card."""
+        self._distrusted.clear()
 
     def start(self, *, boot: int, floor: int, unused: frozenset[int]) -> None:
         """Write the root of a new start and give back the uses that hold nothing needed."""
@@ -322,12 +343,21 @@ class Segments:
             file.close()
             raise SegmentLostError(f"segment {slot} of the journal ends at byte {size_bytes}")
         if size_bytes < self.segment_bytes and not used and not self._tolerant:
-            for offset in range(size_bytes // BLOCK_BYTES * BLOCK_BYTES, self.segment_bytes, len(_ZEROS)):
-                file.write(_ZEROS[: self.segment_bytes - offset], offset)
-            file.sync()
-            self._files.sync_folder(self._folder)
+            try:
+                self._fill(file, size_bytes // BLOCK_BYTES * BLOCK_BYTES)
+            except OSError:
+                # Zeros whose sync failed would be taken for written next time.
+                file.close()
+                self._files.remove(path)
+                raise
         self._slots[slot] = file
         return file
+
+    def _fill(self, file: File, start: int) -> None:
+        for offset in range(start, self.segment_bytes, len(_ZEROS)):
+            file.write(_ZEROS[: self.segment_bytes - offset], offset)
+        file.sync()
+        self._files.sync_folder(self._folder)
 
     def _path(self, slot: int) -> Path:
         return self._folder / f"segment-{slot:02d}"

@@ -1,6 +1,7 @@
 """Steps run one after another, each seeing all before it; nothing else touches the index."""
 
 import dataclasses
+import math
 from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -13,6 +14,7 @@ from relay.base.limits import MAX_UNDURABLE_BYTES
 from relay.base.log import get_logger
 from relay.store.checkpoint import Checkpointer
 from relay.store.committer import Committer, PendingChange
+from relay.store.faults import is_no_room, storage_error
 from relay.store.index import Change, Index
 from relay.store.index_file import IndexFile
 from relay.store.journal import Journal
@@ -22,6 +24,8 @@ from relay.store.wakeups import Signal, Wakeups
 from relay.store.workers import Workers
 
 _MAX_BATCH = 32
+_FIRST_TRY_S = 1.0
+_MAX_TRY_S = 30.0
 
 log = get_logger()
 
@@ -80,6 +84,10 @@ class StepQueue:
         self._early: list[Hashable] = []
         self._stopping = False
         self._stopped = trio.Event()
+        self._tries = 0
+        self._resumed_s = -math.inf
+        self._next_try_s = math.inf
+        self._highest = position
         self.position = position
         self.firm_position = position
 
@@ -114,7 +122,8 @@ class StepQueue:
         """Run what is submitted until `stop`, which finishes what waits."""
         while not (self._stopping and not self._waiting):
             if not self._waiting:
-                await self._work.wait()
+                with trio.move_on_at(self._next_try_s):
+                    await self._work.wait()
             await self._tend()
             batch = [self._waiting.popleft() for _ in range(min(_MAX_BATCH, len(self._waiting)))]
             if batch:
@@ -135,10 +144,12 @@ class StepQueue:
             await self._checkpointer.wait_copied()
         if self._committer.failure is None and self._checkpointer.due:
             await self.checkpoint()
-        if self._committer.failure is None and self._checkpointer.log_suspect:
+        if self._committer.failure is None and self._checkpointer.undone:
             await self._renew_index()
         if self._committer.failure is not None and not self._rebuilt:
             await self._rebuild()
+        if trio.current_time() >= self._next_try_s and not self._stopping:
+            await self._try_again()
 
     async def checkpoint(self) -> None:
         """Close the gate, wait until the journal holds all that is applied, commit the index, start the copy."""
@@ -158,7 +169,7 @@ class StepQueue:
             await self._go_back()
             self._checkpointer.wanted = True
         if self._lost or self._checkpointer.distrusted_count > 1:
-            self._committer.fail(StorageError("the index cannot be written"))
+            self._committer.fail(storage_error("the index cannot be written", self._checkpointer.error))
 
     async def _rebuild(self) -> None:
         # What the index shows beyond flash must be seen by nobody: back to the file, then forward along the journal.
@@ -167,7 +178,37 @@ class StepQueue:
         log.error("store.intake_stopped", error=type(self._committer.failure).__name__)
         await self._checkpointer.wait_copied()
         await self._go_back()
-        self._committer.drop_pending(self.position)
+        self._committer.drop_pending(self.position, self._highest)
+        if trio.current_time() > self._resumed_s + _MAX_TRY_S:
+            self._tries = 0
+        self._plan_try()
+
+    def _plan_try(self) -> None:
+        # A full card is no broken card: everything goes on when somebody has made room.
+        if self._lost or is_no_room(self._committer.failure):
+            self._next_try_s = trio.current_time() + min(_FIRST_TRY_S * 2**self._tries, _MAX_TRY_S)
+            self._tries = min(self._tries + 1, 10)
+        else:
+            self._next_try_s = math.inf
+
+    async def _try_again(self) -> None:
+        """Begin anew from what the journal holds, in the index and on flash; on success take changes in again."""
+        async with self._checkpointer.still:
+            await self._workers.run(self._index.roll_back)
+        await self._checkpointer.complete_copy()
+        await self._go_back()
+        settled = False
+        if not self._lost and is_no_room(self._committer.failure):
+            settled = await self._checkpointer.settle(self.position)
+        if not settled:
+            self._plan_try()
+            return
+        self._journal.trust_again()
+        # Positions that were given to changes which are undone never mean others.
+        self.position = self.firm_position = self._highest
+        self._rebuilt, self._resumed_s, self._next_try_s = False, trio.current_time(), math.inf
+        self._committer.resume(self.position)
+        log.warning("store.intake_resumed", sequence=self._journal.sequence)
 
     async def _go_back(self) -> None:
         async with self._checkpointer.still:
@@ -179,13 +220,15 @@ class StepQueue:
                 self._index.discard_log()
                 self._checkpointer.log_suspect = False
             self._index.roll_back()
+            self._checkpointer.undone = False
             position = replay(self._index, self._journal, up_to=self._journal.sequence)
             self.position = self.firm_position = max(position, self._committer.durable_position)
             self._names.load()
             self._lost = False
         except (apsw.Error, OSError, RelayError) as error:
+            if not self._lost:
+                log.critical("store.index_lost", error=type(error).__name__)
             self._lost = True
-            log.critical("store.index_lost", error=type(error).__name__)
 
     def _run_batch(self, batch: list[Request]) -> int:
         count = size_bytes = 0
@@ -228,7 +271,7 @@ class StepQueue:
         packed = change.pack()
         self._index.keep_change()
         change.keep_names()
-        self.position = change.position
+        self.position = self._highest = change.position
         if not change.lazy:
             self.firm_position = change.position
         self._applied.append(PendingChange(change.position, packed, change.lazy, change.patient, tuple(change.topics)))
@@ -245,7 +288,7 @@ class StepQueue:
 
     def _refuse_after_failure(self) -> None:
         if self._committer.failure is not None:
-            raise StorageError("flash failed: nothing is taken in until the box is restarted")
+            raise StorageError("nothing is taken in for now: flash failed, or is full")
 
     def _settle(self, batch: list[Request]) -> None:
         for change in self._applied:

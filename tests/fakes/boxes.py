@@ -58,7 +58,7 @@ class Box:
         self.inviting = Inviting(
             ledger, peers=self.peers, keys=self.keys, writer=self.writer, server=name, key=key, clock=clock
         )
-        self.inboxes = RoomInboxes(ledger, peers=self.peers, keys=self.keys, server=name, clock=clock)
+        self.inboxes = RoomInboxes(ledger, peers=self.peers, keys=self.keys, server=name)
         self.backfiller = Backfiller(ledger, peers=self.peers, keys=self.keys, server=name)
         self.cursors: dict[ServerName, int] = {}
 

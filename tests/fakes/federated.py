@@ -85,7 +85,7 @@ class FederatedBox:
         self.joining = Joining(ledger, keys=self.keys, clock=clock, **shared)
         self.inviting = Inviting(ledger, keys=self.keys, clock=clock, **shared)
         self.leaving = Leaving(ledger, clock=clock, **shared)
-        self.inboxes = RoomInboxes(ledger, peers=self.peers, keys=self.keys, server=name, clock=clock)
+        self.inboxes = RoomInboxes(ledger, peers=self.peers, keys=self.keys, server=name)
         self.typing = Typing(ledger)
         self.receiver = PduReceiver(ledger, self.keys, name, clock, self.limits)
         self.gauges = SetGauges()

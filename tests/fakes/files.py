@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,19 @@ import apsw
 from relay.base.errors import StateLockedError
 from tests.fakes.sync_sites import calling_site
 
-Kind = Literal["make_folder", "create", "write", "sync", "failed_sync", "truncate", "rename", "remove", "sync_folder"]
+Kind = Literal[
+    "make_folder",
+    "create",
+    "write",
+    "sync",
+    "failed_sync",
+    "truncate",
+    "rename",
+    "remove",
+    "sync_folder",
+    "open",
+    "read",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,16 +49,20 @@ class MemoryFile:
         self._content = files.contents[path]
 
     def read(self, size_bytes: int, offset: int) -> bytes:
+        self._files.before("read", self._path)
         return bytes(self._content[offset : offset + size_bytes])
 
     def write(self, data: bytes, offset: int) -> None:
         self._files.before("write", self._path)
+        if offset + len(data) > len(self._content):
+            self._files.before_growth(self._path)
         if len(self._content) < offset:
             self._content.extend(bytes(offset - len(self._content)))
         self._content[offset : offset + len(data)] = data
         self._files.record(Event("write", self._path, offset, bytes(data)))
 
     def truncate(self, size_bytes: int) -> None:
+        self._files.before("truncate", self._path)
         del self._content[size_bytes:]
         self._files.record(Event("truncate", self._path, size_bytes))
 
@@ -90,7 +107,10 @@ class MemoryFiles:
         return False
 
     def before(self, kind: Kind, path: str) -> None:
-        """Called before each write and sync: a subclass raises OSError here to play a failing card."""
+        """Called before each thing done: a subclass raises OSError here to play a failing card."""
+
+    def before_growth(self, path: str) -> None:
+        """Called before a write that makes a file longer."""
 
     def record(self, event: Event) -> None:
         if self.recording:
@@ -102,10 +122,13 @@ class MemoryFiles:
     def open(self, path: Path, *, create: bool = False) -> MemoryFile:
         if not create and str(path) not in self.contents:
             raise FileNotFoundError(path)
+        self.before("open", str(path))
         return MemoryFile(self, str(path))
 
     def open_to_read(self, path: Path) -> MemoryFile:
-        return self.open(path)
+        if str(path) not in self.contents:
+            raise FileNotFoundError(path)
+        return MemoryFile(self, str(path))
 
     def exists(self, path: Path) -> bool:
         return str(path) in self.contents or self._is_folder(path)
@@ -115,6 +138,7 @@ class MemoryFiles:
         return str(path) in self.folders or any(name.startswith(inside) for name in self.contents)
 
     def rename(self, old: Path, new: Path) -> None:
+        self.before("rename", str(old))
         if str(old) in self.contents:
             self.contents[str(new)] = self.contents.pop(str(old))
         else:
@@ -123,6 +147,8 @@ class MemoryFiles:
         self.record(Event("rename", str(old), target=str(new)))
 
     def remove(self, path: Path) -> None:
+        if str(path) in self.contents:
+            self.before("remove", str(path))
         if self.contents.pop(str(path), None) is not None:
             self.record(Event("remove", str(path)))
 
@@ -139,6 +165,7 @@ class MemoryFiles:
         self.sync_folder(folder.parent)
 
     def sync_folder(self, folder: Path) -> None:
+        self.before("sync_folder", str(folder))
         self.record(Event("sync_folder", str(folder), site=self.site(str(folder))))
 
     @contextlib.contextmanager
@@ -167,6 +194,16 @@ def renamed(name: str, old: str, new: str) -> str:
     return new + name.removeprefix(old) if name == old or name.startswith(f"{old}/") else name
 
 
+@contextlib.contextmanager
+def _as_sqlite_says() -> Iterator[None]:
+    """What the kernel refuses, as SQLite's unix layer names it."""
+    try:
+        yield
+    except OSError as error:
+        kind = {errno.ENOSPC: apsw.FullError, errno.EROFS: apsw.ReadOnlyError}.get(error.errno or 0, apsw.IOError)
+        raise kind(str(error)) from error
+
+
 class _VfsFile:
     def __init__(self, files: MemoryFiles, path: Path) -> None:
         self._fresh_log = path.name.endswith(("-wal", "-journal")) and not files.exists(path)
@@ -175,20 +212,24 @@ class _VfsFile:
         self._file = files.open(path, create=True)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - SQLite's names
-        return self._file.read(amount, offset)
+        with _as_sqlite_says():
+            return self._file.read(amount, offset)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
-        self._file.write(data, offset)
+        with _as_sqlite_says():
+            self._file.write(data, offset)
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
-        self._file.truncate(size)
+        with _as_sqlite_says():
+            self._file.truncate(size)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        self._file.sync()
-        if self._fresh_log:
-            # SQLite's unix layer: the first sync of a new log makes its name durable too.
-            self._files.sync_folder(self._folder)
-            self._fresh_log = False
+        with _as_sqlite_says():
+            self._file.sync()
+            if self._fresh_log:
+                # SQLite's unix layer: the first sync of a new log makes its name durable too.
+                self._files.sync_folder(self._folder)
+                self._fresh_log = False
 
     def xFileSize(self) -> int:  # noqa: N802
         return self._file.size_bytes()
@@ -223,12 +264,16 @@ class _MemoryVfs(apsw.VFS):
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> _VfsFile:  # type: ignore[override]  # noqa: N802
         path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
-        return _VfsFile(self._files, Path(path))
+        try:
+            return _VfsFile(self._files, Path(path))
+        except OSError as error:
+            raise apsw.CantOpenError(str(error)) from error
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
-        self._files.remove(Path(filename))
-        if syncdir:
-            self._files.sync_folder(Path(filename).parent)
+        with _as_sqlite_says():
+            self._files.remove(Path(filename))
+            if syncdir:
+                self._files.sync_folder(Path(filename).parent)
 
     def xAccess(self, pathname: str, flags: int) -> bool:  # noqa: N802
         return pathname in self._files.contents

@@ -10,6 +10,7 @@ SOURCES = sorted(path.relative_to(ROOT) for path in (ROOT / "relay").rglob("*.py
 
 TESTED_ELSEWHERE = {
     "relay/admin/address.py": "tests/flow/test_admin_socket.py",
+    "relay/admin/advice.py": "tests/flow/test_damaged_box.py",
     "relay/admin/client.py": "tests/flow/test_admin_socket.py",
     "relay/admin/moving.py": "tests/flow/test_moving_house.py",
     "relay/admin/server.py": "tests/flow/test_admin_socket.py",
@@ -19,9 +20,11 @@ TESTED_ELSEWHERE = {
     "relay/app/holdings.py": "tests/flow/test_bounds.py",
     "relay/app/house.py": "tests/flow/test_nothing_leaves_undurable.py",
     "relay/app/moving.py": "tests/flow/test_moving_house.py",
+    "relay/app/infirmary.py": "tests/flow/test_damaged_box.py",
     "relay/app/network.py": "tests/flow/test_nothing_leaves_undurable.py",
     "relay/app/operator.py": "tests/interop/test_command_line.py",
     "relay/app/restoring.py": "tests/flow/test_backup.py",
+    "relay/app/repairing.py": "tests/flow/test_damaged_box.py",
     "relay/app/running.py": "tests/interop/test_command_line.py",
     "relay/cli/backup.py": "tests/flow/test_backup.py",
     "relay/box/network_service.py": "tests/interop/test_network_service.py",
@@ -87,6 +90,7 @@ TESTED_ELSEWHERE = {
     "relay/rooms/matrix/membership/joining.py": "tests/flow/rooms/test_memberships.py",
     "relay/rooms/matrix/membership/leaving.py": "tests/flow/rooms/test_memberships.py",
     "relay/rooms/matrix/membership/room_cards.py": "tests/flow/test_moving_house.py",
+    "relay/rooms/matrix/soundness.py": "tests/flow/test_damaged_box.py",
     "relay/rooms/matrix/storage/chains.py": "tests/flow/rooms/test_answering.py",
     "relay/rooms/matrix/storage/commit.py": "tests/unit/rooms/matrix/deciding/test_merging.py",
     "relay/rooms/matrix/storage/current_state.py": "tests/flow/rooms/test_memberships.py",

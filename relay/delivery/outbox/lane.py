@@ -42,6 +42,7 @@ class Lane:
     refusals: int = 0
     hopes: int = 0
     failing_since_ms: int | None = None
+    waited_from_s: float | None = None
     heard: trio.Event = field(default_factory=trio.Event)
 
     def offer(self, events: list[tuple[int, Json]]) -> None:

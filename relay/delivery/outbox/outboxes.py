@@ -20,7 +20,7 @@ from relay.base.ids import ServerName, server_of
 from relay.base.limits import HOME_AGAIN_KNOCK_PAUSE_S, MIB
 from relay.base.log import get_logger, tag
 from relay.delivery.outbox import queue
-from relay.delivery.outbox.backoff import is_given_up, next_delay_s
+from relay.delivery.outbox.backoff import next_delay_s
 from relay.delivery.outbox.lane import Lane
 from relay.delivery.outbox.outlet import Outlet
 from relay.delivery.outbox.queue import Batch, Flight, Json, Standing
@@ -66,6 +66,7 @@ class Outboxes:
         self._server = server
         self._config = config
         self._quotas_bytes = (config.to_device_quota_mib * MIB, config.to_device_total_mib * MIB)
+        self._give_up_s = config.give_up_after_days * 86_400
         self._jitter = jitter
         self._lanes: dict[ServerName, Lane] = {}
         # Who has everything up to `_dispatched`: those need no look into the ledger before the next event.
@@ -189,7 +190,8 @@ class Outboxes:
             await self._failed(lane, RelayError("internal error"))
 
     async def _serve_once(self, lane: Lane) -> None:
-        if is_given_up(lane.failing_since_ms, self._clock.wall_ms(), self._config):
+        # By the time that this run has waited, not by the clock on the wall: that one may jump by years.
+        if lane.waited_from_s is not None and trio.current_time() - lane.waited_from_s > self._give_up_s:
             await self._give_up_events(lane)
         batch, flight = await self._next(lane)
         if flight is not None:
@@ -250,7 +252,7 @@ class Outboxes:
             lane.heard = trio.Event()
             reply = await self._outlet.send(lane.server, transaction_id, pdus, edus, made_ms)
         lane.failures = lane.refusals = lane.hopes = 0
-        lane.failing_since_ms = None
+        lane.failing_since_ms = lane.waited_from_s = None
         lane.greeting = False
         self._met.add(lane.server)
         lane.attempted.set()
@@ -263,6 +265,8 @@ class Outboxes:
         lane.forget_typing()
         lane.failures += 1
         now_ms = self._clock.wall_ms()
+        if lane.waited_from_s is None:
+            lane.waited_from_s = trio.current_time()
         if lane.failing_since_ms is None:
             lane.failing_since_ms = now_ms
             await self._note(queue.failed, lane.server, lane.cursor, now_ms)

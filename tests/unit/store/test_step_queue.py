@@ -1,5 +1,6 @@
 """What nobody may see: answers from before flash holds them, and anything of a batch that flash refused."""
 
+import errno
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -7,7 +8,9 @@ import trio
 import trio.testing
 
 from relay.base.errors import ForbiddenError, StorageError
+from relay.store import checkpoint, step_queue
 from relay.store.ledger import Change, Index, Ledger
+from tests.fakes.faulty_files import FullFiles
 from tests.fakes.files import Kind, MemoryFiles
 from tests.fakes.ledger import memory_ledger
 from tests.unit.store.test_ledger import NOTES, PUT, put, texts
@@ -120,6 +123,56 @@ async def test_after_a_failed_sync_nothing_of_the_batch_was_seen_and_reads_go_on
     files.failing = False
     async with memory_ledger(NOTES, files=files) as ledger:
         assert (await ledger.read(texts))[0] == "kept"
+
+
+async def test_a_full_card_stops_intake_until_there_is_room_and_needs_no_restart(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    for module in (checkpoint, step_queue):
+        for level in ("warning", "error"):
+            monkeypatch.setattr(module.log, level, lambda event, **_facts: said.append(event))
+    files = FullFiles(1 << 60)
+    async with memory_ledger(NOTES, files=files) as ledger:
+        await ledger.run(put, 1, "kept")
+        await ledger.checkpoint()
+        await ledger.run(put, 2, "kept in the journal" * 9_000)
+        files.fill()
+        await ledger.checkpoint()
+        assert ledger.status().fault_code == "storage.no_room"
+        assert [text[:7] for text in await ledger.read(texts)] == ["kept", "kept in"]
+        with pytest.raises(StorageError):
+            await ledger.run(put, 3, "refused")
+        await trio.sleep(600)
+        assert not ledger.status().healthy
+        files.room = True
+        await trio.sleep(31)
+        assert ledger.status().healthy
+        assert ledger.status().fault == ""
+        await ledger.run(put, 4, "taken in again")
+        cut = files.copy()
+    assert said == ["store.index_not_written", "store.intake_stopped", "store.intake_resumed"]
+    async with memory_ledger(NOTES, files=cut) as ledger:
+        assert [text[:7] for text in await ledger.read(texts)] == ["kept", "kept in", "taken i"]
+
+
+async def test_a_change_that_was_undone_is_never_called_durable_later(autojump_clock: trio.testing.MockClock) -> None:
+    files = FullFiles(1 << 60)
+    async with memory_ledger(NOTES, files=files) as ledger:
+        await ledger.run(put, 1, "kept")
+        files.trouble = lambda _number, kind, path: errno.ENOSPC if kind == "write" and "segment" in path else 0
+        _, undone = await ledger.run_early(put, 2, "undone")
+        await trio.sleep(0.5)
+        assert not ledger.status().healthy
+        files.trouble = lambda _number, _kind, _path: 0
+        await trio.sleep(31)
+        assert ledger.status().healthy
+        _, later = await ledger.run_early(put, 3, "later")
+        assert later > undone
+        await ledger.durable(later)
+        with pytest.raises(StorageError, match="undone"):
+            await ledger.durable(undone)
+        assert await ledger.read(texts) == ["kept", "later"]
 
 
 async def test_one_failed_sync_is_answered_by_a_second_copy_on_another_segment() -> None:

@@ -5,7 +5,6 @@ Source: Matrix S2S v1.19, "Backfilling and retrieving missing events".
 
 import trio
 
-from relay.base.clock import Clock
 from relay.base.errors import Fault, RelayError
 from relay.base.ids import EventId, RoomId, ServerName
 from relay.base.limits import (
@@ -38,14 +37,14 @@ _MOST_REFUSALS = 5
 class RoomInboxes:
     """Works off the inboxes of all rooms, one task for each room that has something in it."""
 
-    def __init__(self, ledger: Ledger, *, peers: RoomPeers, keys: ServerKeys, server: ServerName, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, *, peers: RoomPeers, keys: ServerKeys, server: ServerName) -> None:
         self._ledger = ledger
         self._fetcher = Fetcher(ledger, peers, keys)
         self._acceptor = Acceptor(ledger, server)
         self._server = server
-        self._clock = clock
         self._busy: set[RoomId] = set()
         self._refusals: dict[EventId, int] = {}
+        self._tried_from_s: dict[EventId, float] = {}
         self._limit = trio.CapacityLimiter(MAX_INBOX_TASKS)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -100,6 +99,7 @@ class RoomInboxes:
         except RelayError as error:
             return await self._put_off(room, entry, error)
         self._refusals.pop(entry.event.event_id, None)
+        self._tried_from_s.pop(entry.event.event_id, None)
         return True
 
     async def _put_off(self, room: RoomRow, entry: Waiting, error: RelayError) -> bool:
@@ -107,9 +107,12 @@ class RoomInboxes:
         event_id = entry.event.event_id
         if not error.retryable:
             self._refusals[event_id] = self._refusals.get(event_id, 0) + 1
-        old = self._clock.wall_ms() - entry.received_ms > INBOX_LIFE_S * 1000
+        # By the time that this run has tried, not by the clock on the wall: that one may jump by years.
+        tried_from_s = self._tried_from_s.setdefault(event_id, trio.current_time())
+        old = trio.current_time() - tried_from_s > INBOX_LIFE_S
         if old or self._refusals.get(event_id, 0) >= _MOST_REFUSALS:
             self._refusals.pop(event_id, None)
+            self._tried_from_s.pop(event_id, None)
             log.warning("rooms.event_given_up", room_tag=tag(room.room_id), code=error.code)
             await self._ledger.run(inbox_book.remove, entry.number)
             return True

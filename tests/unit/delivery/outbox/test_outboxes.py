@@ -27,10 +27,12 @@ Ts = TypeVarTuple("Ts")
 
 
 class TrioClock:
-    """The wall, moving with Trio's clock."""
+    """The wall, moving with Trio's clock, and jumping by itself where `jump_ms` says so."""
+
+    jump_ms = 0
 
     def wall_ms(self) -> int:
-        return 1_700_000_000_000 + int(trio.current_time() * 1000)
+        return 1_700_000_000_000 + self.jump_ms + int(trio.current_time() * 1000)
 
 
 @pytest.fixture(autouse=True)
@@ -226,6 +228,26 @@ async def test_to_device_messages_wait_beyond_the_day_events_are_given_up(autoju
         await post(ledger, [3], OMA)
         await trio.sleep(1)
         assert oma.events == [3]
+
+
+@pytest.mark.parametrize("years", [-53, -10, 10, 56])
+async def test_a_clock_that_jumps_by_years_makes_nobody_look_dead(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, years: int
+) -> None:
+    oma = SleepingPeer(asleep_until_s=2 * DAY_S)
+    async with open_house() as ledger:
+        async with running(ledger, FakeOutlet(oma=oma)):
+            await post(ledger, [1], OMA)
+            await queue_edu(ledger, {"message_id": "a"})
+            await trio.sleep(DAY_S)
+            monkeypatch.setattr(TrioClock, "jump_ms", years * 365 * 86_400_000)
+            await trio.sleep(600)
+        # A restart does not make it worse.
+        async with running(ledger, FakeOutlet(oma=oma)):
+            await post(ledger, [2], OMA)
+            await trio.sleep(3 * DAY_S)
+        assert oma.events == [1, 2]
+        assert [edu["content"]["message_id"] for edu in oma.edus] == ["a"]
 
 
 async def test_a_transaction_a_peer_never_takes_blocks_the_way_for_a_while_only(autojump_clock: MockClock) -> None:

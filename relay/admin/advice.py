@@ -1,0 +1,26 @@
+"""What to do about a fault of the flash, by the code of its error: for status, doctor and console alike."""
+
+_REPAIR = "relay doctor --repair sets the damaged blocks aside, keeps what still fits and writes down what is lost"
+_INDEX = "relay backup restore FILE --state DIR --index-only brings the index back, the journal adds what is newer"
+_CARD = "look at the kernel log; copy the state folder to another card and start the box there"
+
+_STEPS = {
+    "storage.journal_hole": f"stop the box, then {_REPAIR}; what other servers have is fetched from them",
+    "storage.segment_lost": f"bring the file back, or stop the box, then {_REPAIR}",
+    "storage.roots_lost": f"bring journal/root.a back, or stop the box, then {_REPAIR}",
+    "storage.root_old": f"bring the newer root.a and root.b back, or stop the box, then {_REPAIR}",
+    "storage.index_stale": f"{_INDEX}; without a backup stop the box, then {_REPAIR}",
+    "storage.index_lost": f"{_INDEX}; without a backup what the journal no longer holds is lost",
+    "storage.index_mixed": f"bring index.db-wal back, or {_INDEX}",
+    "storage.keyring_lost": "bring the file keyring back, or restore a backup: nothing can be read without it",
+    "storage.no_room": "make room on the card: the box takes changes in again by itself",
+    "storage.failed": f"{_CARD}; after a single refusal a restart is enough",
+    "storage.damaged": f"{_INDEX}; or {_CARD}",
+    "storage.wrong_key": "bring the right key file or passphrase; nothing was changed",
+    "storage.newer_format": "install the release that wrote the state folder, or a later one",
+}
+
+
+def next_step(code: str) -> str:
+    """Return what the operator does about a fault with this code."""
+    return _STEPS.get(code, _CARD)
