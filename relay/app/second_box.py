@@ -154,11 +154,13 @@ async def _fetch_frames(reader: Reader, restorer: Restorer, found: Found, *, acc
                 except DamagedCopyError as error:
                     if not accept_loss:
                         raise
-                    found.damage = str(error)
-                    break
+                    found.damage = found.damage or str(error)
+                    continue
+                # What comes after damage is not taken; it still tells how much is missing.
                 reader.note(head)
-                spool.write(_LENGTH.pack(len(data)) + data)
-    found.held, found.held_ms = follower.held, follower.held_ms
+                if not found.damage:
+                    spool.write(_LENGTH.pack(len(data)) + data)
+                    found.held, found.held_ms = follower.held, follower.held_ms
 
 
 def _spooled(path: Path, follower: Follower) -> Iterator[tuple[int, bytes]]:

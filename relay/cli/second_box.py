@@ -100,7 +100,11 @@ def describe(found: "Found") -> list[str]:
     lines = [
         f"This is {found.server} again, with everything up to commit {found.held}, sent {_moment(found.held_ms)}.",
         f"The first box last spoke of commit {found.newest}, {_moment(found.newest_ms)}:"
-        + (f" {lacking} commits are missing." if lacking > 0 else " nothing it spoke of is missing."),
+        + (
+            f" {lacking} commit{'s are' if lacking > 1 else ' is'} missing."
+            if lacking > 0
+            else " nothing it spoke of is missing."
+        ),
         f"Files that people sent: {found.files} are here, {len(found.missing_files)} are missing"
         + (
             f": {', '.join(found.missing_files[:5])}{' ...' * (len(found.missing_files) > 5)}"

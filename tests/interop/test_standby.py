@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 import trio
+import trustme
 
 from relay.base.config import StandbyConfig
 from relay.base.errors import PeerRefusedError, UnreachableError
 from relay.delivery.standby.opening import open_target
 from relay.delivery.standby.target import AnotherWriterError
+from relay.transport.wire.nkeys import parse_seed
 from tests.fakes.standby_contract import check_target
 from tests.interop.standby_peers import Engine, Nats, Store
+from tests.interop.synapse_peer import write_certificate
 
 pytestmark = pytest.mark.interop
 
@@ -86,3 +89,29 @@ def test_a_stream_that_loses_messages_is_no_place_for_a_standby(tmp_path: Path) 
 
     with Nats(tmp_path / "engine") as server:
         trio.run(look)
+
+
+def test_tls_and_a_users_key_are_what_a_public_nats_server_asks_for(tmp_path: Path, authority: trustme.CA) -> None:
+    async def look(target: str, ca: str) -> None:
+        given = StandbyConfig(target=target, credentials_file=str(server.credentials), ca=ca)
+        async with open_target(given, Path("/")) as opened:
+            await opened.replace("b0/beat", b"one")
+            assert await opened.last("b0/beat") == b"one"
+
+    seed = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
+    server = Nats(tmp_path / "engine")
+    write_certificate(authority, server.folder)
+    server.credentials.write_text(f"seed = {seed}\n")
+    (server.folder / "nats.conf").write_text(
+        f"listen: 127.0.0.1:{server.port}\n"
+        f'jetstream {{ store_dir: "{server.folder}/jetstream" }}\n'
+        f'tls {{ cert_file: "{server.folder}/tls.crt", key_file: "{server.folder}/tls.key" }}\n'
+        f"authorization {{ users: [ {{ nkey: {parse_seed(seed).public} }} ] }}\n"
+    )
+    with server:
+        place = f"127.0.0.1:{server.port}/boxes"
+        trio.run(look, f"tls://{place}", str(server.folder / "ca.crt"))
+        with pytest.raises(UnreachableError, match="certificate is refused"):
+            trio.run(look, f"tls://{place}", "")
+        with pytest.raises(UnreachableError, match="name the target tls://"):
+            trio.run(look, f"nats://{place}", "")

@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import re
 import shutil
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import trustme
 
+from relay.delivery.standby.key_file import render_key
 from tests.interop.box_process import BoxProcess
 from tests.interop.peer_clients import Api, ApiError, quote
 from tests.interop.standby_peers import Engine, Nats, Store
@@ -21,6 +24,7 @@ from tests.interop.waiting import sync_until, wait_for_invite
 pytestmark = pytest.mark.interop
 
 LOAD_S = 4.0
+PICTURE = bytes(range(256)) * 1500
 # An S3-compatible store gets two objects a second, and one may be under way.
 MAY_LACK_S = 1.0
 
@@ -84,6 +88,20 @@ class Load:
         self._thread.join()
 
 
+def upload(api: Api, content: bytes) -> str:
+    request = urllib.request.Request(f"{api.base}/_matrix/media/v3/upload", content, method="POST")
+    request.add_header("Authorization", f"Bearer {api.token}")
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return str(json.load(answer)["content_uri"])
+
+
+def download(api: Api, uri: str) -> bytes:
+    request = urllib.request.Request(f"{api.base}/_matrix/client/v1/media/download/{uri.removeprefix('mxc://')}")
+    request.add_header("Authorization", f"Bearer {api.token}")
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return bytes(answer.read())
+
+
 def bodies(api: Api, room: str) -> list[str]:
     return [e["content"].get("body", "") for e in api.messages(room) if e["type"] == "m.room.message"]
 
@@ -99,6 +117,7 @@ def test_a_second_box_goes_on_where_the_first_one_died(
         room = anna.call("POST", "v3/createRoom", {"invite": [f"@berta-{engine.port}:{synapse.name}"]})["room_id"]
         wait_for_invite(berta, room)
         berta.call("POST", f"v3/join/{quote(room)}?via={quote(box.name)}", {})
+        picture = upload(anna, PICTURE)
         wait_until_followed(box)
         own, others = Load(anna, room, "own"), Load(berta, room, "other")
         threading.Event().wait(LOAD_S)
@@ -108,12 +127,18 @@ def test_a_second_box_goes_on_where_the_first_one_died(
     own.stop()
     (box.folder / "root.key").unlink()
 
+    wrong = tmp_path / "wrong.key"
+    wrong.write_text(render_key(b"w" * 32))
+    with pytest.raises(RuntimeError, match="another standby key"):
+        box.relay(*restore_arguments(engine, wrong))
+    assert not box.state.exists()
     said = box.relay(*restore_arguments(engine, key))
     print(said)
     assert f"This is {box.name} again, with everything up to commit " in said
-    assert "Files that people sent: 0 are here, 0 are missing" in said
+    assert "Files that people sent: 1 are here, 0 are missing" in said
     with box:
         second = Api(box.base, anna.token)
+        assert download(second, picture) == PICTURE
         held = bodies(second, room)
         due = [body for body, at_s in own.acknowledged.items() if at_s < killed_s - MAY_LACK_S]
         assert len(due) > 20
@@ -121,7 +146,7 @@ def test_a_second_box_goes_on_where_the_first_one_died(
         lacking = [body for body in own.acknowledged if body not in held]
         print(f"acknowledged {len(own.acknowledged)}, not here {len(lacking)}")
         if "nothing it spoke of is missing" not in said:
-            assert "commits are missing" in said
+            assert re.search(r"[1-9] commits? (is|are) missing", said)
         assert len(held) == len(set(held))
         second.send(room, "the second box speaks", "second-1")
         others.stop()
@@ -149,8 +174,6 @@ def test_a_target_that_is_away_holds_nothing_up_and_gets_everything_when_it_is_b
         anna.send(room, "there", "away-1")
         engine.kill()
         anna.send(room, "gone", "away-2")
-        upload = anna.call("POST", "v3/createRoom", {})["room_id"]
-        assert upload
         engine.start()
         wait_until_followed(box, within_s=30)
         box.relay("standby", "key", "--to", key)
@@ -162,3 +185,33 @@ def test_a_target_that_is_away_holds_nothing_up_and_gets_everything_when_it_is_b
     box.relay(*restore_arguments(engine, key))
     with box:
         assert bodies(Api(box.base, anna.token), room) == ["nobody there", "there", "gone"]
+
+
+def test_a_damaged_object_is_refused_unless_its_loss_is_accepted(tmp_path: Path, authority: trustme.CA) -> None:
+    with Store(tmp_path / "engine") as engine:
+        box = make_box(tmp_path / "box", authority, engine)
+        key = tmp_path / "standby.key"
+        with box:
+            anna = box.login()
+            room = anna.call("POST", "v3/createRoom", {})["room_id"]
+            wait_until_followed(box)
+            for number in range(3):
+                anna.send(room, f"message {number}", f"m-{number}")
+                wait_until_followed(box)
+            box.relay("standby", "key", "--to", key)
+            box.kill()
+        shutil.rmtree(box.state)
+        frames = sorted((engine.folder / "root").glob("family/boxes/*/frames/*/*"))
+        content = bytearray(frames[-2].read_bytes())
+        content[-1] ^= 1
+        frames[-2].write_bytes(content)
+        with pytest.raises(RuntimeError, match=r"after commit \d+, at the target: it is damaged"):
+            box.relay(*restore_arguments(engine, key))
+        assert not box.state.exists()
+        said = box.relay(*restore_arguments(engine, key), "--accept-loss")
+        assert "It ends there because of damage: frame entry" in said
+        assert re.search(r"[1-9] commits? (is|are) missing", said)
+        with box:
+            held = bodies(Api(box.base, anna.token), room)
+            assert held == [f"message {number}" for number in range(len(held))]
+            assert len(held) < 3

@@ -59,7 +59,6 @@ TESTED_ELSEWHERE = {
     "relay/delivery/standby/following.py": "tests/unit/delivery/standby/test_standby.py",
     "relay/delivery/standby/jetstream.py": "tests/interop/test_standby.py",
     "relay/delivery/standby/opening.py": "tests/interop/test_standby.py",
-    "relay/delivery/standby/reading.py": "tests/unit/delivery/standby/test_standby.py",
     "relay/delivery/standby/records.py": "tests/unit/delivery/standby/test_standby.py",
     "relay/delivery/standby/tables.py": "tests/unit/delivery/standby/test_standby.py",
     "relay/federation/matrix/asking.py": "tests/unit/federation/matrix/test_door.py",

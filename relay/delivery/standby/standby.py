@@ -113,6 +113,11 @@ class Standby:
                 if trio.current_time() - begun_s > _STEADY_S:
                     self._failures = 0
                 self._note_fault(_first(error))
+            except BaseExceptionGroup as group:
+                # The house ends: what broke on the way out is of no interest.
+                _, ending = group.split(Exception)
+                if ending is not None:
+                    raise ending from None
             delay_s = min(_RETRY_FIRST_S * 2.0 ** min(self._failures - 1, 16), _RETRY_MOST_S)
             await trio.sleep(delay_s * (0.5 + secrets.randbelow(512) / 1024))
 

@@ -192,6 +192,21 @@ async def test_a_folder_that_was_put_back_to_an_earlier_state_begins_a_new_chain
     earlier.unregister()
 
 
+async def test_what_breaks_while_the_house_ends_is_of_no_interest(autojump_clock: object) -> None:
+    class Breaking(MemoryTarget):
+        async def replace(self, log: str, data: bytes) -> None:
+            try:
+                await super().replace(log, data)
+                await trio.sleep_forever()
+            except trio.Cancelled:
+                self.down = True
+                raise KeyError("on the way out") from None
+
+    async with standing_by(Breaking(), MemoryFiles()) as house:
+        await house.ledger.run(note, "one")
+        await trio.sleep(1)
+
+
 async def test_another_writer_is_a_fault_and_no_fight(autojump_clock: object) -> None:
     target = MemoryTarget()
     target.another_writer = True
