@@ -149,7 +149,7 @@ def drop(change: Change, stored: StoredEvent) -> None:
     if stored.redacted_because is not None:
         because, flags = change.row(_REDACTION, number) or (0, 0)
         if flags & Flags.OUTLIER:
-            change.write(DROP_EVENT, because)
+            drop(change, graph.by_number(change, because))
         else:
             change.write(REMEMBER_REDACTION, id_blob(stored.event_id), because)
     target = _target(stored.event)
@@ -193,7 +193,10 @@ def _let_go(change: Change, room: RoomRow, stored: StoredEvent, here: ServerName
 
 
 def redacts_something_here(index: Index, stored: StoredEvent) -> bool:
-    """Return whether a stored event shows this redaction as the reason for its emptiness."""
+    """Return whether a stored event shows, or may show, this redaction as the reason for its emptiness."""
+    if stored.event.type == "m.room.redaction" and stored.redacted_because is not None:
+        # Redacted itself it may not say any more what it redacted.
+        return True
     target = _target(stored.event)
     number = None if target is None else graph.number_of(index, target)
     return number is not None and index.value("SELECT redaction FROM events WHERE number = ?", number) == stored.number

@@ -114,6 +114,21 @@ async def test_a_redaction_stays_with_what_it_redacts_and_goes_with_it() -> None
         assert await has(box, of_topic)
 
 
+async def test_a_redaction_that_was_redacted_itself_stays_too() -> None:
+    async with Town().box("box.test") as box:
+        anna = box.user("anna")
+        room = await box.create(anna, "10")
+        topic = await box.writer.send(room, anna, "m.room.topic", {"topic": "secret"}, state_key="")
+        first = await box.writer.send(room, anna, "m.room.redaction", {}, redacts=topic)
+        second = await box.writer.send(room, anna, "m.room.redaction", {}, redacts=first)
+        await box.say(room, anna, "on")
+
+        await prune(box, room)
+
+        assert await has(box, first)
+        assert await has(box, second)
+
+
 async def test_a_message_that_comes_back_is_redacted_by_what_stayed() -> None:
     async with Town().box("box.test") as box:
         anna = box.user("anna")

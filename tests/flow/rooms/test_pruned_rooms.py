@@ -1,0 +1,118 @@
+"""Three boxes that lose, nap, kick, return, and let go of their past at any moment: nothing breaks, all agree."""
+
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from relay.base.errors import RelayError
+from relay.base.ids import RoomId, ServerName
+from relay.rooms.matrix.storage import pruning
+from relay.rooms.matrix.storage.sweeping import Sweeper
+from tests.fakes.boxes import Box, Town
+from tests.fakes.graph_check import flaws
+
+VERBS = (
+    "say",
+    "say",
+    "name",
+    "redact",
+    "kick",
+    "leave",
+    "rejoin",
+    "push",
+    "lose",
+    "settle",
+    "nap",
+    "prune",
+    "prune",
+    "sweep",
+)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(VERBS), st.integers(0, 2), st.integers(0, 2)),
+    min_size=20,
+    max_size=50,
+)
+SERVERS = [ServerName(f"{letter}.example") for letter in "abc"]
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=STEPS, version=st.sampled_from(["10", "12"]))
+async def test_nothing_refers_to_what_went_and_all_agree(steps: list[tuple[str, int, int]], version: str) -> None:
+    town = Town()
+    async with town.box("a.example") as one, town.box("b.example") as two, town.box("c.example") as three:
+        boxes = (one, two, three)
+        room = await one.create(one.user("u"), version)
+        levels = {two.user("u"): 100, three.user("u"): 60}
+        if version == "10":
+            levels[one.user("u")] = 100
+        await one.writer.send(room, one.user("u"), "m.room.power_levels", {"users": levels}, state_key="")
+        for box in (two, three):
+            await box.joining.join(box.user("u"), room, [one.name])
+            await town.settle()
+        for verb, first, second in steps:
+            try:
+                await _do(town, boxes[first], boxes[second], verb, room)
+            except RelayError:
+                continue
+            assert await boxes[first].ledger.read(flaws) == []
+        town.asleep.clear()
+        for _ in range(3):
+            for box in boxes:
+                if await box.membership(room, box.user("u")) == "join":
+                    await box.say(room, box.user("u"), "the end")
+                await town.settle()
+        for box in boxes:
+            assert await box.settle() == 0
+            assert await box.ledger.read(flaws) == []
+        inside = [box for box in boxes if await box.membership(room, box.user("u")) == "join"]
+        agreed = [
+            box for box in inside if all([await other.membership(room, box.user("u")) == "join" for other in inside])
+        ]
+        states = [await box.state(room) for box in agreed]
+        assert all(held == states[0] for held in states)
+
+
+async def _do(town: Town, box: Box, other: Box, verb: str, room: RoomId) -> None:
+    user, target = box.user("u"), other.user("u")
+    match verb:
+        case "prune":
+            await _prune(box, room, ask_others=other is not box)
+        case "sweep":
+            await Sweeper(box.ledger, box.name, trio.lowlevel.checkpoint).sweep()
+        case "kick":
+            await box.set_membership(room, user, target, "leave")
+        case "leave":
+            await box.leaving.leave(user, room)
+        case "rejoin":
+            await box.joining.join(user, room, SERVERS)
+        case "push":
+            await box.push()
+        case "lose":
+            await box.push(only=lambda event: event.depth % 2 == 0)
+        case "settle":
+            await box.settle()
+        case "nap":
+            town.asleep ^= {box.name}
+        case _:
+            await _send(town, box, verb, room)
+
+
+async def _send(town: Town, box: Box, verb: str, room: RoomId) -> None:
+    user = box.user("u")
+    if verb == "say":
+        await box.say(room, user, "x")
+    elif verb == "name":
+        name = {"name": f"{box.name} {town.clock.wall_ms()}"}
+        await box.writer.send(room, user, "m.room.name", name, state_key="")
+    else:
+        newest = (await box.tips(room))[0]
+        await box.writer.send(room, user, "m.room.redaction", {"redacts": newest}, redacts=newest)
+
+
+async def _prune(box: Box, room: RoomId, *, ask_others: bool) -> None:
+    others = [name for name in SERVERS if name != box.name]
+    arrived = min(box.cursors.get(name, 0) for name in others)
+    cut = await box.ledger.read(pruning.event_at, room, 8)
+    before = 1 << 62 if cut is None or cut.order is None else cut.order
+    await box.ledger.run(pruning.prune, room, before, lambda _index, stored: stored.number <= arrived, box.name)
+    await box.ledger.run(pruning.finish, room, box.name, ask_others=ask_others)
