@@ -1,10 +1,12 @@
 """Lives through many messages and prints what the box takes on the way: `python -m tests.soak.soak --messages 20000`.
 
 A day passes with every `--per-day` messages. People keep the last `--days` days, or with `--budget-mib` what fits. One
-line of JSON a measurement.
+line of JSON a measurement. `--disk` (root) counts what reaches the device, on a file system of its own; `--pictures 0`
+leaves files out of it, and `--days 3650` pruning.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
@@ -17,6 +19,7 @@ import trio
 
 from relay.base import log
 from relay.base.limits import MIB
+from relay.cli.bench.disk import LoopDisk
 from relay.delivery.pruning.marks import DAY_MS
 from tests.fakes.graph_check import flaws
 from tests.soak.household import Household, open_household
@@ -25,11 +28,12 @@ POINTS = 10
 _PLENTY_MIB = 1 << 20
 
 
-async def soak(folder: Path, messages: int, per_day: int, days: int, budget_mib: int) -> None:
+async def soak(folder: Path, given: argparse.Namespace, disk: LoopDisk | None) -> None:
     """Live in `folder`, and look at the end whether anything refers to what went."""
-    retention = {"days": 0 if budget_mib else days, "least_days": 1, "device_days": 30, "orphan_days": 2}
-    async with open_household(folder, retention, (budget_mib or _PLENTY_MIB) * MIB) as household:
-        await live(household, messages, per_day)
+    days, budget_mib = 0 if given.budget_mib else given.days, given.budget_mib or _PLENTY_MIB
+    retention = {"days": days, "least_days": 1, "device_days": 30, "orphan_days": 2}
+    async with open_household(folder, retention, budget_mib * MIB) as household:
+        await live(household, given, disk)
         found = await household.ledger.read(flaws)
         if found:
             raise AssertionError(found[:5])
@@ -37,12 +41,12 @@ async def soak(folder: Path, messages: int, per_day: int, days: int, budget_mib:
             raise AssertionError(f"the other server got only {household.far.taken}")
 
 
-async def live(household: Household, messages: int, per_day: int) -> None:
-    measured = 0
+async def live(household: Household, given: argparse.Namespace, disk: LoopDisk | None) -> None:
+    measured, messages = 0, given.messages
     while household.messages < messages:
-        await household.say(per_day // 2)
-        await household.hear(per_day // 2)
-        await household.show(4)
+        await household.say(given.per_day // 2)
+        await household.hear(given.per_day // 2)
+        await household.show(given.pictures)
         # Once a day: apps come back twice, as a token says what its bearer has, and the box looks what may go.
         await household.come_by()
         await household.come_by()
@@ -50,7 +54,8 @@ async def live(household: Household, messages: int, per_day: int) -> None:
         await household.pruner.look(at_once=True)
         if household.messages * POINTS // messages > measured:
             measured = household.messages * POINTS // messages
-            say(dataclasses.asdict(await household.sizes()))
+            written = {} if disk is None else dataclasses.asdict(disk.written())
+            say({**dataclasses.asdict(await household.sizes()), **written})
 
 
 def say(facts: dict[str, Any]) -> None:
@@ -64,11 +69,15 @@ def main() -> None:
     parser.add_argument("--per-day", type=int, default=500)
     parser.add_argument("--days", type=int, default=5)
     parser.add_argument("--budget-mib", type=int, default=0)
+    parser.add_argument("--pictures", type=int, default=4)
+    parser.add_argument("--disk", action="store_true")
     given = parser.parse_args()
     log.configure(level="warning")
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="doorstep-soak-") as folder:
-        trio.run(soak, Path(folder), given.messages, given.per_day, given.days, given.budget_mib)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="doorstep-soak-")))
+        disk = stack.enter_context(LoopDisk(folder)) if given.disk else None
+        trio.run(soak, folder if disk is None else disk.path / "state", given, disk)
     say({"seconds": round(time.monotonic() - begun, 1)})
 
 
