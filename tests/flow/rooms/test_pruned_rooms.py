@@ -35,7 +35,7 @@ STEPS = st.lists(
 SERVERS = [ServerName(f"{letter}.example") for letter in "abc"]
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS, version=st.sampled_from(["10", "12"]))
 async def test_nothing_refers_to_what_went_and_all_agree(steps: list[tuple[str, int, int]], version: str) -> None:
     town = Town()
