@@ -128,6 +128,7 @@ class Chain:
         self.contents.head = head
         self.contents.backups += 1
         self.contents.reached = None
+        self.contents.files = 0
         self._open = True
         self._count = 0
 

@@ -284,17 +284,21 @@ def _held(facts: dict[str, Any]) -> str:
     return (
         f"{facts['backups']} backup{'s' * (facts['backups'] > 1)} up to change {facts['position']},"
         f" commit {facts['sequence']}:"
-        f" {facts['row_bytes'] / MIB:.1f} MiB of rows, {facts['media_files']} media files"
+        f" {facts['row_bytes'] / MIB:.1f} MiB of rows, {_media(facts['media_files'])}"
         f" ({facts['media_bytes'] / MIB:.1f} MiB), {facts['files']} settings and certificates,"
         f" by release {facts['version']}"
     )
+
+
+def _media(count: int) -> str:
+    return "1 media file" if count == 1 else f"{count} media files"
 
 
 def _created(result: dict[str, Any]) -> str:
     kind = f"what changed since backup {result['parent'][:8]}" if result["parent"] else "all of it"
     lines = [
         f"backup {result['id'][:8]} of {result['server']}: {kind}, up to change {result['position']},"
-        f" {result['media_files']} media files, {result['bytes'] / MIB:.1f} MiB"
+        f" {_media(result['media_files'])}, {result['bytes'] / MIB:.1f} MiB"
     ]
     lines += [f"left out, larger than 1 MiB: {name}" for name in result["left_out"]]
     return "\n".join(lines)
