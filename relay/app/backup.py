@@ -159,6 +159,7 @@ class _Making:
             "sequence": self._reached.sequence,
             "media_files": len(self._media),
             "left_out": self._left_out,
+            "fault": self._house.ledger.status().fault,
         }
 
     def _head(self, settings: dict[str, str]) -> dict[str, Any]:

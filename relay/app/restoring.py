@@ -1,6 +1,7 @@
 """A house out of a backup: built beside the place it is meant for, and put there by one rename when it is good."""
 
 import contextlib
+import os
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator
@@ -112,6 +113,8 @@ class Restorer:
         source = self._source or self._new_source(config)
         wrap_keyring(self._folder, self._keys, source, files=self._files)
         trio.run(partial(settle_in, self._folder, self._keys, config, self._flash))
+        if self._files.vfs is None:
+            _give_to_owner_of(self._target, self._folder)
         self._files.sync_folder(self._folder)
         self._files.rename(self._folder, self._target)
         self._files.sync_folder(self._target.parent)
@@ -126,6 +129,8 @@ class Restorer:
         """
         if self._files.names(self._target):
             raise ConflictError(f"{self._target} is not empty: a backup is restored into a new folder")
+        if self._files.vfs is None and self._target.is_mount():
+            raise ConflictError(f"{self._target} is a mount point: restore into a folder inside of it")
         _remove_folder(self._files, self._folder)
         self._files.make_folder(self._folder)
         try:
@@ -228,6 +233,8 @@ class IndexRestorer:
         if self._builder is None or reached is None:
             raise DamagedError("the backup is not whole")
         self._builder.finish(reached)
+        if self._files.vfs is None:
+            _give_to_owner_of(self._folder, self._path)
         number = sum(name.startswith(_LOST) for name in self._files.names(self._folder))
         # The log of the old index must never meet the new one: it goes first, for good.
         for end in ("-shm", "-wal", ""):
@@ -320,6 +327,15 @@ def _safe(name: str) -> str:
     if not parts or name.startswith("/") or ".." in parts:
         raise DamagedError("the backup names a file outside of its folder")
     return name
+
+
+def _give_to_owner_of(model: Path, path: Path) -> None:
+    """Where root restores into a folder that was made for the box's own user, everything is that user's."""
+    if os.geteuid() != 0 or not model.exists():
+        return
+    owner = model.stat()
+    for found in (path, *(path.rglob("*") if path.is_dir() else ())):
+        os.chown(found, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _remove_folder(files: FileLayer, folder: Path) -> None:

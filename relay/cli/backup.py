@@ -300,5 +300,7 @@ def _created(result: dict[str, Any]) -> str:
         f"backup {result['id'][:8]} of {result['server']}: {kind}, up to change {result['position']},"
         f" {_media(result['media_files'])}, {result['bytes'] / MIB:.1f} MiB"
     ]
+    if result["fault"]:
+        lines.append(f"the box takes nothing in ({result['fault']}): the backup holds what can still be read")
     lines += [f"left out, larger than 1 MiB: {name}" for name in result["left_out"]]
     return "\n".join(lines)

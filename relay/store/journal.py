@@ -64,6 +64,11 @@ class Journal:
         """Return the number of this start."""
         return self._lent_boot or self._segments.root.boot
 
+    @property
+    def written_boot(self) -> int:
+        """Return the number of the last start that was written down."""
+        return self._segments.root.boot
+
     def lend_boot(self, boot: int) -> None:
         """Call this start `boot`: it is not written down."""
         self._lent_boot = boot

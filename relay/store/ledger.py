@@ -206,7 +206,7 @@ class Ledger:
             else OpenIndex(self._index, self.read, self.checkpoint, lambda: (self.position, self._journal.sequence))
         )
         try:
-            async with contextlib.aclosing(take_snapshot(source, known, self.boot)) as items:
+            async with contextlib.aclosing(take_snapshot(source, known, self._journal.written_boot)) as items:
                 async for item in items:
                     yield item
         finally:

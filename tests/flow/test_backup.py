@@ -252,6 +252,20 @@ def test_what_is_there_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "new").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_folder_made_for_the_boxs_user_stays_that_users(tmp_path: Path) -> None:
+    async def run() -> bytes:
+        async with small_house(tmp_path / "old") as house:
+            return (await back_up(house))[0]
+
+    sealed = trio.run(run)
+    (tmp_path / "new").mkdir()
+    os.chown(tmp_path / "new", 1234, 1235)
+    restore(tmp_path / "new", sealed)
+    found = {(path.stat().st_uid, path.stat().st_gid) for path in (tmp_path / "new", *(tmp_path / "new").rglob("*"))}
+    assert found == {(1234, 1235)}
+
+
 def test_settings_can_change_on_the_way_but_not_the_name(tmp_path: Path) -> None:
     async def run() -> bytes:
         async with small_house(tmp_path / "old") as house:
