@@ -29,6 +29,7 @@ from relay.store.chunks import CHUNK_KEY_BYTES, Chunk, Picture, Reached, Schema
 
 _PIECE_BYTES = 128 * KIB
 _ID_BYTES = 16
+_UNREADABLE = -1
 
 log = get_logger()
 
@@ -104,6 +105,7 @@ class _Making:
         self._number = 0
         self._before: frozenset[str] = frozenset()
         self._media: set[str] = set()
+        self._tried: set[str] = set()
         self._reached = Reached(0, 0, 0, b"")
         self._left_out: list[str] = []
 
@@ -113,7 +115,7 @@ class _Making:
         if last is not None:
             self._picture, self._parent, self._number = last.picture, last.backup_id, last.number + 1
             self._before = last.media
-        media = sum([size for name, size in await self._work(self._list_media) if name not in self._before])
+        media = sum([max(size, 0) for name, size in await self._work(self._list_media) if name not in self._before])
         index = self._folder / "index.db"
         self._progress.expected_bytes = media + (await trio.Path(index).stat()).st_size
 
@@ -176,7 +178,11 @@ class _Making:
 
     async def _new_media(self) -> AsyncGenerator[bytes, None]:
         for name, size in await self._work(self._list_media):
-            if name in self._before or name in self._media:
+            if name in self._before or name in self._media or name in self._tried:
+                continue
+            self._tried.add(name)
+            if size == _UNREADABLE:
+                self._left_out.append(f"{MEDIA_FOLDER}/{name}: it cannot be read")
                 continue
             for offset in range(0, max(size, 1), _PIECE_BYTES):
                 content = await self._work(self._read_media, name, offset)
@@ -194,21 +200,29 @@ class _Making:
         found = []
         for name in files.names(folder):
             if is_media_name(name):
-                with contextlib.suppress(FileNotFoundError):
+                try:
                     file = files.open(folder / name)
                     found.append((name, file.size_bytes()))
                     file.close()
+                except FileNotFoundError:
+                    continue
+                except OSError:
+                    found.append((name, _UNREADABLE))
         return found
 
     def _read_media(self, name: str, offset: int) -> bytes | None:
         try:
             file = self._house.flash.files.open(self._folder / MEDIA_FOLDER / name)
+            try:
+                return file.read(_PIECE_BYTES, offset)
+            finally:
+                file.close()
         except FileNotFoundError:
             return None
-        try:
-            return file.read(_PIECE_BYTES, offset)
-        finally:
-            file.close()
+        except OSError as error:
+            # A card that dies gives what it still has.
+            self._left_out.append(f"{MEDIA_FOLDER}/{name}: {error.strerror}")
+            return None
 
     async def _add(self, record: list[Any], *, squeeze: bool = True) -> bytes:
         sealed: bytes = await self._work(partial(self._writer.add, record, squeeze=squeeze))

@@ -7,7 +7,7 @@ from pathlib import Path
 from relay.base.config import FILE_NAME as SETTINGS
 from relay.base.config import Config
 from relay.base.errors import StorageError
-from relay.base.limits import MAX_BACKUP_FILE_BYTES
+from relay.base.limits import MAX_BACKUP_FILE_BYTES, MIB
 
 _TLS = ("cert", "key", "ca")
 # What a backup holds in another form, what belongs to this very box, and what only lives for a moment.
@@ -39,7 +39,7 @@ class FolderFile:
 
 
 def folder_files(folder: Path, config: Config) -> tuple[list[FolderFile], dict[str, str], list[str]]:
-    """Return the files, the settings that must change to find them, and the names of what was left out as too large.
+    """Return the files, the settings that must change to find them, and what was left out as too large.
 
     Certificates that lie outside of the folder are brought into it.
 
@@ -50,7 +50,7 @@ def folder_files(folder: Path, config: Config) -> tuple[list[FolderFile], dict[s
     left_out: list[str] = []
     for path in sorted(_small(folder, folder, (folder / config.store.key_file).resolve())):
         if path.stat().st_size > MAX_BACKUP_FILE_BYTES:
-            left_out.append(str(path.relative_to(folder)))
+            left_out.append(f"{path.relative_to(folder)}: larger than {MAX_BACKUP_FILE_BYTES // MIB} MiB")
         else:
             files.append(_read(path, str(path.relative_to(folder))))
     settings: dict[str, str] = {}

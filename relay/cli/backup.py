@@ -60,7 +60,7 @@ def create(
         raise click.UsageError("a backup is not for reading: give --to FILE, or pipe it somewhere")
     secret = _secret(key_file, passphrase_file, new=True)
     result = _create(state, to, secret, since_last=since_last)
-    click.echo(json.dumps(result) if as_json else _created(result), err=True)
+    click.echo(json.dumps(result) if as_json else _created(result), err=to == PIPE)
 
 
 @backup.command("verify")
@@ -302,5 +302,5 @@ def _created(result: dict[str, Any]) -> str:
     ]
     if result["fault"]:
         lines.append(f"the box takes nothing in ({result['fault']}): the backup holds what can still be read")
-    lines += [f"left out, larger than 1 MiB: {name}" for name in result["left_out"]]
+    lines += [f"left out: {what}" for what in result["left_out"]]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import apsw
 import trio
 
-from relay.base.errors import StorageError
+from relay.base.errors import DamagedError, StorageError
 from relay.base.limits import MAX_SNAPSHOT_BUFFER_BYTES, MIB
 from relay.base.log import get_logger
 from relay.store.checkpoint import Checkpointer
@@ -140,6 +140,8 @@ class CommittedIndex:
             # The index was thrown away and opened anew.
             self._reader = self._index.open_reader()
             return function(self._reader)
+        except (apsw.CorruptError, apsw.NotADBError, apsw.IOError) as error:
+            raise DamagedError(f"the index cannot be read: {error}") from error
 
 
 class OpenIndex:
@@ -188,7 +190,7 @@ async def take_snapshot(source: Source, known: Picture, boot: int) -> AsyncGener
 
     Raises:
         TooBusyError: too much changes meanwhile.
-        StorageError: the index cannot be read.
+        DamagedError: the index cannot be read.
     """
     await source.refresh()
     schema = await source.read(read_schema)

@@ -31,9 +31,11 @@ from relay.base.ids import UserId
 from relay.cli.commands import run_command
 from relay.delivery import media
 from relay.household import accounts, device_keys, to_device
+from relay.store.files import OsFile, OsFiles
 from relay.store.keyring import KeyFile
 from relay.store.ledger import Index
 from relay.store.media_files import MediaFiles, SealedFile
+from tests.fakes.ledger import SEGMENT_BYTES
 from tests.fakes.moving import ANNA, PHONE, SECRET, back_up, keep_file, records_of, small_flash, small_house, write_mail
 
 pytestmark = pytest.mark.slow
@@ -198,6 +200,29 @@ def test_messages_go_on_while_the_backup_is_taken(tmp_path: Path) -> None:
     sealed, _result = trio.run(run)
     restore(tmp_path / "new", sealed)
     assert trio.run(mail) > 1500
+
+
+class DyingFiles(OsFiles):
+    """A card that cannot read one file any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = ""
+
+    def open(self, path: Path, *, create: bool = False) -> OsFile:
+        if path.name == self.lost:
+            raise OSError(5, "Input/output error")
+        return super().open(path, create=create)
+
+
+async def test_a_file_that_cannot_be_read_is_named_and_the_rest_is_there(tmp_path: Path) -> None:
+    files = DyingFiles()
+    async with small_house(tmp_path / "old", Flash(files=files, segment_bytes=SEGMENT_BYTES)) as house:
+        lost, kept = await keep_file(house, b"lost"), await keep_file(house, b"kept")
+        files.lost = lost.file_id
+        sealed, result = await back_up(house)
+    assert result["left_out"] == [f"media/{lost.file_id}: it cannot be read"]
+    assert [record[1] for record in records_of(sealed) if record[0] == "media"] == [kept.file_id]
 
 
 async def test_a_reader_that_does_not_read_holds_nothing_up(tmp_path: Path) -> None:
@@ -371,12 +396,11 @@ def test_the_command_line_makes_checks_and_restores(
     state, key = ["--state", str(tmp_path / "old")], ["--key-file", str(tmp_path / "key")]
     full, later = str(tmp_path / "full.bak"), str(tmp_path / "later.bak")
     assert run_command(["backup", "create", *state, *key, "--to", full, "--json"]) == 0
-    captured = capfd.readouterr()
-    assert captured.out == ""
-    assert json.loads(captured.err)["bytes"] == Path(full).stat().st_size
+    assert json.loads(capfd.readouterr().out)["bytes"] == Path(full).stat().st_size
     assert run_command(["backup", "create", *state, *key, "--to", later, "--since-last"]) == 0
-    assert "what changed since backup" in capfd.readouterr().err
+    assert "what changed since backup" in capfd.readouterr().out
     assert run_command(["backup", "create", *state, *key]) == 0
+    assert "all of it" in capfd.readouterr().err
     assert run_command(["backup", "verify", full, later, *key]) == 0
     assert "good: box.example" in capfd.readouterr().out
     assert run_command(["backup", "verify", later, *key]) == 1

@@ -29,7 +29,7 @@ def test_settings_and_certificates_go_along_and_what_is_held_otherwise_does_not(
     assert [file.name for file in files] == ["notes.txt", "relay.toml", "tls/cert.pem", "tls/old/ca.pem"]
     assert files[2].mode == 0o640
     assert files[2].content == b"tls/cert.pem"
-    assert (settings, left_out) == ({}, ["large"])
+    assert (settings, left_out) == ({}, ["large: larger than 1 MiB"])
 
 
 def test_a_key_file_of_another_name_stays_too(tmp_path: Path) -> None:
