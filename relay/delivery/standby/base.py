@@ -158,8 +158,10 @@ async def _remove_replaced(
     for name in await target.names(f"{course.box}/frames"):
         if name < f"{whole.first_log:08x}":
             await target.remove(f"{course.box}/frames/{name}")
+    kept = await target.names(f"{course.box}/kept")
+    # Asked in this order: the row of a file that has just been sent is there already.
     known = set(await course.ledger.read(known_files))
-    for file_id in await target.names(f"{course.box}/kept"):
+    for file_id in kept:
         if file_id not in known:
             await target.remove(f"{course.box}/kept/{file_id}")
             await target.remove(f"{course.box}/media/{file_id}")
