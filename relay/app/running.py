@@ -27,6 +27,8 @@ from relay.app.supervised import keep_told
 from relay.base import log
 from relay.base.config import ClientConfig, Config, FederationConfig, load
 from relay.base.errors import DamagedError, RelayError, StorageError
+from relay.box.board import status_light
+from relay.box.light import Shown, StatusLight
 from relay.box.service import Supervisor, passed_sockets
 from relay.delivery.home_again import greet_all, knock_all
 from relay.delivery.member_refresh import MemberRefresh
@@ -96,10 +98,14 @@ class _Stop:
 
 async def _serve(folder: Path, config: Config) -> bool:
     stop = _Stop()
+    light = status_light(folder)
+    light.show(Shown.STARTING)
     async with AsyncExitStack() as stack:
+        stack.callback(light.release)
         try:
             house = await stack.enter_async_context(open_house(folder, config))
         except (DamagedError, StorageError) as fault:
+            light.show(Shown.ATTENTION)
             await _serve_nothing(folder, fault, stop)
             return stop.restart
         status = house.ledger.status()
@@ -112,7 +118,7 @@ async def _serve(folder: Path, config: Config) -> bool:
             await signals.start(_listen_to_signals, stop)
             if status.fault_code == NoRoomError.code:
                 signals.start_soon(_start_again_with_room, house, stop)
-            await _serve_house(house, network, stop, watch_standby)
+            await _serve_house(house, network, stop, light, watch_standby)
             signals.cancel_scope.cancel()
     return stop.restart
 
@@ -150,7 +156,9 @@ def _say(what: str, code: str) -> None:
     sys.stderr.flush()
 
 
-async def _serve_house(house: House, network: Network, stop: _Stop, watch_standby: Watcher | None = None) -> None:
+async def _serve_house(
+    house: House, network: Network, stop: _Stop, light: StatusLight, watch_standby: Watcher | None = None
+) -> None:
     listening: dict[str, str] = {}
     supervisor = Supervisor()
     leave_rooms = MemberRefresh(house.ledger, network.writer, network.leaving, house.clock).leave_all
@@ -178,7 +186,7 @@ async def _serve_house(house: House, network: Network, stop: _Stop, watch_standb
             sys.stdout.flush()
             log.get_logger().info("app.opened", boot=house.ledger.boot)
             supervisor.ready(f"serving {house.server}")
-            workers.start_soon(keep_told, supervisor, house.ledger)
+            workers.start_soon(keep_told, supervisor, house.ledger, light)
             await stop.asked.wait()
             supervisor.stopping()
         workers.cancel_scope.cancel()

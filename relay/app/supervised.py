@@ -1,21 +1,25 @@
-"""What the supervisor of this process hears: that it serves, that it is alive, what is wrong."""
+"""What the supervisor of this process hears, and what the light says: that it serves, is alive, or needs somebody."""
 
 import contextlib
 
 import trio
 
 from relay.base.errors import RelayError
+from relay.box.light import Shown, StatusLight
 from relay.box.service import Supervisor
 from relay.store.ledger import Ledger
 
+_LOOK_EVERY_S = 20.0
 
-async def keep_told(supervisor: Supervisor, ledger: Ledger) -> None:
-    """Feed the watchdog for as long as the loop turns and the ledger answers; tell a fault in words.
+
+async def keep_told(supervisor: Supervisor, ledger: Ledger, light: StatusLight) -> None:
+    """Feed the watchdog for as long as the loop turns and the ledger answers; tell a fault in words and by the light.
 
     A ledger that takes nothing in any more is alive: a restart would not mend flash, and reads go on.
     """
-    if supervisor.watchdog_s is None:
+    if supervisor.watchdog_s is None and not light.name:
         return
+    pause_s = _LOOK_EVERY_S if supervisor.watchdog_s is None else supervisor.watchdog_s / 3
     told = ""
     while True:
         # A refusal is an answer too; what is fed on is that the queue of steps moves.
@@ -23,7 +27,8 @@ async def keep_told(supervisor: Supervisor, ledger: Ledger) -> None:
             await ledger.read(lambda _index: None)
         supervisor.alive()
         fault = ledger.status().fault
+        light.show(Shown.ATTENTION if fault else Shown.HEALTHY)
         if fault != told:
             supervisor.status(f"nothing new is taken in: {fault}" if fault else "serving")
             told = fault
-        await trio.sleep(supervisor.watchdog_s / 3)
+        await trio.sleep(pause_s)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relay.base.errors import ConfigError
-from relay.box.profile import FOLDER, match
+from relay.box.light import StatusLight
+from relay.box.profile import FOLDER, OVERRIDE, load_profile, match
 
 _DEVICE_TREE = "proc/device-tree"
 _DMI = "sys/class/dmi/id"
@@ -46,6 +47,16 @@ def choose_profile(identity: Identity, *, folder: Path = FOLDER) -> str:
             f"there is no profile for {identity.machine} machines; relay board --probe prints a beginning"
         )
     return name
+
+
+def status_light(state: Path, root: Path = Path("/")) -> StatusLight:
+    """Return the light of this board; the profile that lies in the folder `state` may name another."""
+    try:
+        profile = load_profile(choose_profile(identify(root)), override=state / OVERRIDE)
+    except ConfigError:
+        # Whoever looks at the board says what is wrong with its profile; the box itself does without a light.
+        return StatusLight(())
+    return StatusLight(profile.leds.status, root / "sys/class/leds")
 
 
 def _texts(path: Path) -> tuple[str, ...]:

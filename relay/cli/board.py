@@ -2,13 +2,19 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from relay.admin.operations import Finding
+from relay.base.errors import ConfigError
 from relay.box.board import Identity, choose_profile, identify
-from relay.box.profile import OVERRIDE, SCHEMA, load_profile
+from relay.box.flash_health import look_at_flash
+from relay.box.profile import OVERRIDE, SCHEMA, Profile, load_profile
+from relay.box.thermal import is_undervolted, temperature_c
 
 _ROOT = Path("/")
+_WORN_PERCENT = 90
 _ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}
 
 
@@ -31,6 +37,17 @@ def describe(state: Path | None, root: Path = _ROOT) -> dict[str, Any]:
         "light": _first(root / "sys/class/leds", profile.leds.status),
         "memory": dataclasses.asdict(profile.memory),
         "key_source": profile.keystore.kind,
+        "health": _health(state or Path("/"), profile, root),
+    }
+
+
+def _health(folder: Path, profile: Profile, root: Path) -> dict[str, Any]:
+    flash = look_at_flash(folder, root=root)
+    return {
+        "temperature_c": temperature_c(profile.thermal.zone_type, root / "sys"),
+        "warm_from_c": profile.thermal.warn_c,
+        "undervoltage": is_undervolted(profile.thermal.undervoltage_hwmon, root / "sys"),
+        "flash": None if flash is None else dataclasses.asdict(flash),
     }
 
 
@@ -42,9 +59,44 @@ def render(found: dict[str, Any]) -> list[str]:
         f"model: {found['model'] or 'the board does not say'}",
         f"console: {', '.join(ports) or 'none: relay console in a terminal'}",
         f"light: {found['light'] or 'none'}",
+        *_health_words(found["health"]),
         f"known from: {'; '.join(found['board']['sources'])}",
     ]
     return [*lines, f"note: {found['board']['notes']}"] if found["board"]["notes"] else lines
+
+
+def _health_words(health: dict[str, Any]) -> list[str]:
+    lines = []
+    if health["temperature_c"] is not None:
+        lines.append(f"temperature: {health['temperature_c']:.0f} C, warm from {health['warm_from_c']} C")
+    if health["undervoltage"] is not None:
+        lines.append(f"power supply: {'too weak' if health['undervoltage'] else 'good'}")
+    if flash := health["flash"]:
+        worn = "" if flash["used_percent"] is None else f", {flash['used_percent']} % of its life used"
+        yearly_gib = flash["yearly_bytes"] / 2**30
+        lines.append(f"flash: {flash['device']}{worn}, {yearly_gib:.0f} GiB a year written at the pace since the start")
+    return lines
+
+
+def find_on_the_board(state: Path, root: Path = _ROOT) -> Iterator[Finding]:
+    """Yield what is wrong with the board itself: heat, power, worn flash, a wrong profile."""
+    try:
+        profile = load_profile(choose_profile(identify(root)), override=state / OVERRIDE)
+    except ConfigError as error:
+        yield Finding("fault", str(error), f"correct {OVERRIDE} in the state folder, or remove it")
+        return
+    health = _health(state, profile, root)
+    temperature = health["temperature_c"] or 0.0
+    if temperature >= profile.thermal.warn_c:
+        level = "fault" if temperature >= profile.thermal.critical_c else "warning"
+        yield Finding(level, f"the board is {temperature:.0f} C warm", "give it air, or a heat sink")
+    if health["undervoltage"]:
+        yield Finding("fault", "the power supply is too weak", "use a stronger supply and a short, thick cable")
+    if (flash := look_at_flash(state, root=root)) is not None and (
+        (flash.used_percent or 0) >= _WORN_PERCENT or flash.reserve in ("warning", "urgent")
+    ):
+        level = "fault" if flash.reserve == "urgent" or (flash.used_percent or 0) > 100 else "warning"
+        yield Finding(level, f"the flash {flash.device} is worn out", "make a backup now, then replace it")
 
 
 def limits(found: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from relay.base.config import Config, load
 from relay.base.errors import ConfigError, RelayError
 from relay.base.limits import MIB
 from relay.cli import own_ca, reset
+from relay.cli.board import find_on_the_board
 from relay.cli.provisioning import provisioned
 from relay.store.catalogue import FILE_NAME as CATALOGUE
 from relay.store.files import OS_FILES
@@ -157,6 +158,10 @@ def _look_at_the_backups(folder: Path, _config: Config) -> Iterator[Finding]:
         yield Finding("warning", f"the last backup is {days} days old", next_step)
 
 
+def _look_at_the_board(folder: Path, _config: Config) -> Iterator[Finding]:
+    yield from find_on_the_board(folder)
+
+
 _LOOKS: tuple[Callable[[Path, Config], Iterator[Finding]], ...] = (
     _look_at_the_key,
     _look_at_the_certificate,
@@ -164,4 +169,5 @@ _LOOKS: tuple[Callable[[Path, Config], Iterator[Finding]], ...] = (
     _look_at_the_mount,
     _look_at_the_clock,
     _look_at_the_backups,
+    _look_at_the_board,
 )

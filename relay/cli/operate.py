@@ -179,6 +179,16 @@ def _renew_certificate(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     return {"renewed": own and own_ca.renew_if_due(folder, config.server.name, _now())}
 
 
+def _light_waiting(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    from relay.box.board import status_light
+    from relay.box.light import Shown
+
+    _expect(fields, set())
+    light = status_light(folder)
+    light.show(Shown.WAITING)
+    return {"light": light.name}
+
+
 _LOCAL: dict[str, Callable[[Path, dict[str, Any]], dict[str, Any]]] = {
     "show": _show,
     "set": _set,
@@ -187,6 +197,7 @@ _LOCAL: dict[str, Callable[[Path, dict[str, Any]], dict[str, Any]]] = {
     "time_set": _time_set,
     "renew_certificate": _renew_certificate,
     "repair": _repair,
+    "light_waiting": _light_waiting,
 }
 
 

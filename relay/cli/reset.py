@@ -11,6 +11,8 @@ from pathlib import Path
 
 from relay.admin.client import NotRunningError, ask
 from relay.base.errors import StateLockedError
+from relay.box.board import status_light
+from relay.box.light import Shown
 from relay.cli.files import sync_folder, write_whole
 
 MARKER = "reset"
@@ -38,8 +40,10 @@ def wipe(folder: Path) -> None:
     with suppress(NotRunningError):
         ask(folder, {"verb": "stop"})
     with _held(folder):
+        status_light(folder).show(Shown.RESETTING)
         write_whole(folder / MARKER, b"")
         _empty(folder)
+        status_light(folder).show(Shown.WAITING)
 
 
 def finish(folder: Path) -> None:

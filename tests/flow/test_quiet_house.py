@@ -16,6 +16,7 @@ from relay.app import running
 from relay.app.house import Flash, House
 from relay.app.network import Network
 from relay.base import log
+from relay.box.light import StatusLight
 from relay.cli.bench.household import DEVICES, Act, Kind
 from relay.cli.bench.virtual import NAMES, Town, open_town
 from relay.household import devices
@@ -29,7 +30,7 @@ FAR = DEVICES[-1]
 
 async def live(house: House, network: Network, nursery: trio.Nursery) -> None:
     """Do everything that a box that serves does, but for the signals."""
-    nursery.start_soon(running._serve_house, house, network, running._Stop())
+    nursery.start_soon(running._serve_house, house, network, running._Stop(), StatusLight(()))
     for _ in range(100):
         if network.outboxes._nursery is not None:
             break

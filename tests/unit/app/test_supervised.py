@@ -7,10 +7,13 @@ import trio
 import trio.testing
 
 from relay.app.supervised import keep_told
+from relay.box.light import StatusLight
 from relay.box.service import Supervisor
 from tests.fakes.files import Kind, MemoryFiles
 from tests.fakes.ledger import memory_ledger
 from tests.unit.store.test_ledger import NOTES, put
+
+DARK = StatusLight(())
 
 
 class BrokenFiles(MemoryFiles):
@@ -50,13 +53,13 @@ async def test_the_watchdog_is_fed_thrice_in_its_time(
 ) -> None:
     async with memory_ledger(NOTES) as ledger:
         with trio.move_on_after(59):
-            await keep_told(supervisor_of(heard), ledger)
+            await keep_told(supervisor_of(heard), ledger, DARK)
         assert all_of(heard) == [b"WATCHDOG=1"] * 6
 
 
 async def test_a_watchdog_that_nobody_asked_for_is_not_fed(heard: socket.socket) -> None:
     async with memory_ledger(NOTES) as ledger:
-        await keep_told(Supervisor({"NOTIFY_SOCKET": heard.getsockname()}), ledger)
+        await keep_told(Supervisor({"NOTIFY_SOCKET": heard.getsockname()}), ledger, DARK)
     assert all_of(heard) == []
 
 
@@ -72,9 +75,30 @@ async def test_a_ledger_that_does_not_answer_starves_the_watchdog(
 
         read, ledger.read = ledger.read, never  # type: ignore[method-assign, assignment]
         with trio.move_on_after(300):
-            await keep_told(supervisor_of(heard), ledger)
+            await keep_told(supervisor_of(heard), ledger, DARK)
         assert all_of(heard) == []
         ledger.read = read  # type: ignore[method-assign]
+
+
+async def test_the_light_tells_a_fault_without_any_supervisor(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    trigger, files = tmp_path / "ACT" / "trigger", BrokenFiles()
+    trigger.parent.mkdir()
+    trigger.write_text("[heartbeat] pattern")
+    for name in ("brightness", "pattern"):
+        (trigger.parent / name).write_text("")
+    light = StatusLight(["ACT"], tmp_path)
+    async with memory_ledger(NOTES, files=files) as ledger, trio.open_nursery() as nursery:
+        nursery.start_soon(keep_told, Supervisor({}), ledger, light)
+        await trio.sleep(1)
+        assert (trigger.parent / "brightness").read_text() == "255"
+        files.broken = True
+        with pytest.raises(Exception, match="flash refused"):
+            await ledger.run(put, 1, "lost")
+        await trio.sleep(30)
+        assert trigger.read_text().startswith("pattern")
+        nursery.cancel_scope.cancel()
 
 
 async def test_flash_that_refuses_is_told_in_words_and_no_reason_to_start_again(
@@ -86,7 +110,7 @@ async def test_flash_that_refuses_is_told_in_words_and_no_reason_to_start_again(
         with pytest.raises(Exception, match="flash refused"):
             await ledger.run(put, 1, "lost")
         with trio.move_on_after(25):
-            await keep_told(supervisor_of(heard), ledger)
+            await keep_told(supervisor_of(heard), ledger, DARK)
         said = all_of(heard)
         assert said.count(b"WATCHDOG=1") == 3
         assert [text for text in said if text.startswith(b"STATUS=nothing new is taken in: ")] == said[1:2]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from relay.base.errors import ConfigError
-from relay.box.board import Identity, choose_profile, identify
+from relay.box.board import Identity, choose_profile, identify, status_light
 
 
 def test_a_device_tree_board_is_known_by_its_compatible_strings(tmp_path: Path) -> None:
@@ -35,3 +35,17 @@ def test_a_board_that_nobody_described_gets_the_generic_profile_of_its_kind() ->
 def test_a_machine_of_an_unknown_kind_is_refused_with_the_next_step() -> None:
     with pytest.raises(ConfigError, match="no profile for riscv64 machines; relay board --probe"):
         choose_profile(Identity((), "", "riscv64"))
+
+
+def test_the_light_of_the_board_is_found_and_a_profile_of_ones_own_may_name_another(tmp_path: Path) -> None:
+    tree = tmp_path / "proc/device-tree"
+    tree.mkdir(parents=True)
+    (tree / "compatible").write_bytes(b"raspberrypi,4-model-b\0")
+    for name in ("ACT", "front"):
+        (tmp_path / "sys/class/leds" / name).mkdir(parents=True)
+        (tmp_path / "sys/class/leds" / name / "trigger").write_text("[none]")
+    assert status_light(tmp_path, tmp_path).name == "ACT"
+    (tmp_path / "profile.toml").write_text('[leds]\nstatus = ["front"]\n')
+    assert status_light(tmp_path, tmp_path).name == "front"
+    (tmp_path / "profile.toml").write_text("[lamps]\n")
+    assert status_light(tmp_path, tmp_path).name == ""

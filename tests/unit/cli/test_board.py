@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,37 @@ def test_a_probed_profile_can_be_loaded(pi: Path) -> None:
 def test_a_machine_that_tells_nothing_can_be_probed_too(tmp_path: Path) -> None:
     (tmp_path / "candidate.toml").write_text(board.probe(tmp_path))
     assert parse_table(Profile, read_toml(tmp_path / "candidate.toml")).board.name == "unknown board"
+
+
+def test_heat_weak_power_and_worn_flash_are_found_with_the_next_step(pi: Path) -> None:
+    number = os.stat(pi).st_dev
+    for name, text in {
+        "sys/class/thermal/thermal_zone0/temp": "78000\n",
+        "sys/class/hwmon/hwmon0/name": "rpi_volt\n",
+        "sys/class/hwmon/hwmon0/in0_lcrit_alarm": "1\n",
+        "sys/devices/mmc0/block/mmcblk0/stat": "1 0 8 1 1 0 800 1 0 1 2\n",
+        "sys/devices/mmc0/block/mmcblk0/device/life_time": "0x09 0x01\n",
+        "proc/uptime": "100.0 100.0\n",
+    }.items():
+        (pi / name).parent.mkdir(parents=True, exist_ok=True)
+        (pi / name).write_text(text)
+    (pi / "sys/dev/block").mkdir(parents=True)
+    link = pi / f"sys/dev/block/{os.major(number)}:{os.minor(number)}"
+    link.symlink_to(pi / "sys/devices/mmc0/block/mmcblk0")
+    findings = [(finding.level, finding.what) for finding in board.find_on_the_board(pi, pi)]
+    assert findings == [
+        ("warning", "the board is 78 C warm"),
+        ("fault", "the power supply is too weak"),
+        ("warning", "the flash mmcblk0 is worn out"),
+    ]
+    lines = board.render(board.describe(pi, pi))
+    assert "temperature: 78 C, warm from 75 C" in lines
+    assert "power supply: too weak" in lines
+    assert any(line.startswith("flash: mmcblk0, 90 % of its life used, ") for line in lines)
+
+
+def test_a_profile_of_ones_own_that_is_wrong_is_a_fault(pi: Path) -> None:
+    (pi / "profile.toml").write_text("[lamps]\n")
+    (finding,) = board.find_on_the_board(pi, pi)
+    assert finding.level == "fault"
+    assert "lamps" in finding.what

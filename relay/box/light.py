@@ -1,0 +1,88 @@
+"""The status light: five states that a person can tell apart across a room. The kernel does the blinking.
+
+Source: Documentation/leds/leds-class.rst and ledtrig-pattern of the kernel. What the light did before is put back.
+"""
+
+import contextlib
+import enum
+from collections.abc import Sequence
+from pathlib import Path
+
+FOLDER = Path("/sys/class/leds")
+_FULL = 255
+
+
+class Shown(enum.Enum):
+    """What the light says, with its rhythm: (on, off) milliseconds again and again, None for steady."""
+
+    STARTING = ((150, 150),)
+    HEALTHY = None
+    WAITING = ((1000, 1000),)
+    ATTENTION = ((120, 180), (120, 1600))
+    RESETTING = ((50, 50),)
+
+
+class StatusLight:
+    """One light of the board, or none: a board without one says nothing, and that is no fault."""
+
+    def __init__(self, candidates: Sequence[str], folder: Path = FOLDER) -> None:
+        """Take the first of `candidates` that the kernel shows."""
+        self._led = next((folder / name for name in candidates if (folder / name / "trigger").exists()), None)
+        self._before = self._chosen_trigger()
+        self._shown: Shown | None = None
+
+    @property
+    def name(self) -> str:
+        """Return what the kernel calls the light, empty where there is none."""
+        return "" if self._led is None else self._led.name
+
+    def show(self, what: Shown) -> None:
+        """Show `what` from now on; a light that may not be written to stays as it is."""
+        if what is self._shown:
+            return
+        self._shown = what
+        rhythm = what.value
+        with contextlib.suppress(OSError):
+            if rhythm is None:
+                self._write("trigger", "none")
+                self._write("brightness", str(_FULL))
+            elif len(rhythm) > 1 and "pattern" in self._triggers():
+                self._write("trigger", "pattern")
+                self._write("pattern", _pattern(rhythm))
+            else:
+                # Without the pattern trigger a double flash becomes a short one, which no other state is.
+                on_ms, off_ms = rhythm[-1]
+                self._write("trigger", "timer")
+                self._write("delay_on", str(on_ms))
+                self._write("delay_off", str(off_ms))
+
+    def release(self) -> None:
+        """Let the light do what it did before."""
+        self._shown = None
+        with contextlib.suppress(OSError):
+            self._write("trigger", self._before)
+
+    def _triggers(self) -> list[str]:
+        if self._led is None:
+            return []
+        with contextlib.suppress(OSError):
+            return (self._led / "trigger").read_text("ascii").split()
+        return []
+
+    def _chosen_trigger(self) -> str:
+        # The kernel puts the chosen one in brackets.
+        return next((word.strip("[]") for word in self._triggers() if word.startswith("[")), "none")
+
+    def _write(self, name: str, text: str) -> None:
+        if self._led is not None:
+            # Attributes exist or do not; a file must never be made.
+            with (self._led / name).open("r+", encoding="ascii") as attribute:
+                attribute.write(text)
+
+
+def _pattern(rhythm: Sequence[tuple[int, int]]) -> str:
+    # Pairs of brightness and milliseconds; a step of 0 ms between two of them makes the change sudden.
+    steps: list[str] = []
+    for on_ms, off_ms in rhythm:
+        steps += [f"{_FULL} {on_ms} {_FULL} 0", f"0 {off_ms} 0 0"]
+    return " ".join(steps)

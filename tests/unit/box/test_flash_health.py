@@ -1,0 +1,60 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from relay.box.flash_health import look_at_flash
+
+# reads, merged, sectors, ms, writes, merged, sectors written, ms, in flight, ms, weighted ms
+STAT = "  120 0 9000 80 4000 100 2000000 900 0 500 980 0 0 0 0 12 3\n"
+
+
+def card(folder: Path, *, partition: bool = True, **attributes: str) -> Path:
+    """Make the kernel's view of the disk under `folder`; return its root."""
+    number = os.stat(folder).st_dev
+    disk = folder / "sys/devices/platform/mmc0/block/mmcblk0"
+    (disk / "device").mkdir(parents=True)
+    (disk / "stat").write_text(STAT)
+    for name, text in attributes.items():
+        (disk / "device" / name).write_text(text)
+    place = disk
+    if partition:
+        place = disk / "mmcblk0p2"
+        place.mkdir()
+        (place / "partition").write_text("2\n")
+    links = folder / "sys/dev/block"
+    links.mkdir(parents=True)
+    (links / f"{os.major(number)}:{os.minor(number)}").symlink_to(place)
+    (folder / "proc").mkdir()
+    (folder / "proc/uptime").write_text("86400.00 100000.00\n")
+    return folder
+
+
+@pytest.mark.parametrize("partition", [True, False])
+def test_what_was_written_is_counted_on_the_whole_disk_and_thought_on_to_a_year(
+    tmp_path: Path, partition: bool
+) -> None:
+    health = look_at_flash(tmp_path, root=card(tmp_path, partition=partition))
+    assert health is not None
+    assert (health.device, health.used_percent, health.reserve) == ("mmcblk0", None, "")
+    assert health.written_bytes == 2_000_000 * 512
+    assert health.yearly_bytes == 2_000_000 * 512 * 365
+
+
+@pytest.mark.parametrize(
+    ("life", "reserve", "percent", "word"),
+    [
+        ("0x01 0x02\n", "0x01\n", 20, "normal"),
+        ("0x0b 0x01\n", "0x03\n", 110, "urgent"),
+        ("0x00 0x00\n", "0x00\n", None, ""),
+        ("?\n", "?\n", None, ""),
+    ],
+)
+def test_emmc_says_how_worn_it_is(tmp_path: Path, life: str, reserve: str, percent: int | None, word: str) -> None:
+    health = look_at_flash(tmp_path, root=card(tmp_path, life_time=life, pre_eol_info=reserve))
+    assert health is not None
+    assert (health.used_percent, health.reserve) == (percent, word)
+
+
+def test_a_folder_on_no_disk_of_this_machine_has_no_health(tmp_path: Path) -> None:
+    assert look_at_flash(tmp_path, root=tmp_path / "nowhere") is None

@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+
+from relay.box.light import Shown, StatusLight
+
+ALL = "rfkill-any none usb-gadget timer [heartbeat] pattern default-on\n"
+
+
+def led(folder: Path, name: str = "ACT", *, triggers: str = ALL) -> Path:
+    """Make a light as the kernel shows one once its triggers have been chosen."""
+    path = folder / name
+    path.mkdir()
+    (path / "trigger").write_text(triggers)
+    for attribute in ("brightness", "delay_on", "delay_off", "pattern"):
+        (path / attribute).write_text("")
+    return path
+
+
+def written(path: Path) -> dict[str, str]:
+    return {attribute.name: attribute.read_text() for attribute in path.iterdir()}
+
+
+def shown(path: Path, light: StatusLight, what: Shown) -> dict[str, str]:
+    for attribute in path.iterdir():
+        attribute.write_text(ALL if attribute.name == "trigger" else "")
+    light.show(what)
+    return {name: text for name, text in written(path).items() if text and text != ALL}
+
+
+def test_the_states_look_different_from_each_other(tmp_path: Path) -> None:
+    path = led(tmp_path)
+    light = StatusLight(["PWR", "ACT"], tmp_path)
+    assert light.name == "ACT"
+    looks = [str(sorted(shown(path, light, what).items())) for what in Shown]
+    assert len(set(looks)) == len(Shown)
+
+
+def test_a_healthy_box_burns_steadily_and_one_in_need_flashes_twice(tmp_path: Path) -> None:
+    path = led(tmp_path)
+    light = StatusLight(["ACT"], tmp_path)
+    healthy = shown(path, light, Shown.HEALTHY)
+    assert healthy["brightness"] == "255"
+    assert healthy["trigger"].startswith("none")
+    attention = shown(path, light, Shown.ATTENTION)
+    assert attention["trigger"].startswith("pattern")
+    # Twice on, and dark in between, each change sudden.
+    assert attention["pattern"] == "255 120 255 0 0 180 0 0 255 120 255 0 0 1600 0 0"
+
+
+def test_without_the_pattern_trigger_a_short_flash_asks_for_help(tmp_path: Path) -> None:
+    path = led(tmp_path, triggers="[none] timer\n")
+    StatusLight(["ACT"], tmp_path).show(Shown.ATTENTION)
+    assert (written(path)["delay_on"], written(path)["delay_off"]) == ("120", "1600")
+    assert written(path)["pattern"] == ""
+
+
+def test_what_the_light_did_before_is_put_back(tmp_path: Path) -> None:
+    path = led(tmp_path)
+    light = StatusLight(["ACT"], tmp_path)
+    light.show(Shown.STARTING)
+    light.release()
+    assert written(path)["trigger"].startswith("heartbeat")
+
+
+@pytest.mark.parametrize("candidates", [[], ["ACT"]])
+def test_a_board_without_a_light_is_no_fault(tmp_path: Path, candidates: list[str]) -> None:
+    light = StatusLight(candidates, tmp_path)
+    for what in Shown:
+        light.show(what)
+    light.release()
+    assert light.name == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_light_that_lacks_an_attribute_gets_no_file_in_its_place(tmp_path: Path) -> None:
+    path = led(tmp_path)
+    (path / "delay_on").unlink()
+    StatusLight(["ACT"], tmp_path).show(Shown.WAITING)
+    assert not (path / "delay_on").exists()
