@@ -1,5 +1,6 @@
 """Serving: doors open when everything behind them is ready, and close before anything behind them stops."""
 
+import errno
 import signal
 import ssl
 import sys
@@ -173,7 +174,13 @@ async def _serve_house(
     )
     async with trio.open_nursery() as workers:
         await network.start(workers)
-        await workers.start(partial(serve_admin, house.folder, operator))
+        try:
+            await workers.start(partial(serve_admin, house.folder, operator))
+        except OSError as error:
+            # Its socket would lie on the file system that takes no writes; people are served all the same.
+            if error.errno != errno.EROFS:
+                raise
+            log.get_logger().warning("app.not_administered", errno=error.errno)
         async with trio.open_nursery() as doors:
             front = _Doors(house, doors, stop, listening)
             await front.open("client", house.config.client, family_door(house, network).answer)

@@ -140,7 +140,7 @@ def open_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FILES
     path = folder / FILE_NAME
     if not files.exists(path):
         raise ConfigError(f"{path} does not exist: the box has not been provisioned")
-    file = files.open(path)
+    file = files.open_to_read(path)
     content = file.read(_MAX_KEY_FILE_BYTES, 0)
     file.close()
     try:

@@ -214,7 +214,7 @@ class MediaFiles:
 
     def _open_chunk(self, sealed: SealedFile, number: int) -> bytes:
         try:
-            file = self._files.open(self._path(sealed.file_id))
+            file = self._files.open_to_read(self._path(sealed.file_id))
         except FileNotFoundError:
             raise NotFoundError("the media file is gone") from None
         try:
