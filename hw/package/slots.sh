@@ -56,6 +56,18 @@ healthy() {
         "$home/current/bin/relay" status --state "$state" --wait "$health_wait_s" >/dev/null
 }
 
+# Asked of the release that would run: what a newer one has upgraded it refuses, and would start in vain for ever.
+reads_state() {
+    ! echo '{"verb":"format"}' | "$home/$1/bin/relay" ask --state "$state" 2>/dev/null | grep -q '"readable":false'
+}
+
+stay() {
+    rm -f "$home/trial"
+    echo "release $(version_of "$(running)") stays: the other one cannot read what it has upgraded;" \
+        "relay doctor says what is wrong, and a backup from before restores into the other one" >&2
+    exit 1
+}
+
 judge() {
     [ -e "$home/trial" ] || exit 0
     if healthy; then
@@ -72,6 +84,7 @@ back() {
         echo "there is no other release to go back to" >&2
         exit 1
     }
+    reads_state "$slot" || stay
     echo "going back from $(version_of "$(running)") to $(version_of "$slot")"
     switch_to "$slot"
     rm -f "$home/trial"

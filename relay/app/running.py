@@ -24,7 +24,7 @@ from relay.app.moving import HouseMoving
 from relay.app.network import Network, open_network
 from relay.app.operator import HousePeople
 from relay.app.standby import Watcher, standby_key, standing_by
-from relay.app.supervised import keep_told
+from relay.app.supervised import ask_for_time, keep_told
 from relay.base import log
 from relay.base.config import ClientConfig, Config, FederationConfig, load
 from relay.base.errors import DamagedError, RelayError, StorageError
@@ -34,6 +34,7 @@ from relay.box.service import Supervisor, passed_sockets
 from relay.delivery.home_again import greet_all, knock_all
 from relay.delivery.member_refresh import MemberRefresh
 from relay.store.faults import NoRoomError
+from relay.store.upgrade import UpgradeError
 from relay.transport.message import Endpoint
 from relay.transport.server import Server, listen, listen_on
 from relay.transport.tls import server_context
@@ -101,14 +102,17 @@ async def _serve(folder: Path, config: Config) -> bool:
     stop = _Stop()
     light = status_light(folder)
     light.show(Shown.STARTING)
-    async with AsyncExitStack() as stack:
+    async with trio.open_nursery() as waiting, AsyncExitStack() as stack:
         stack.callback(light.release)
+        patience = await waiting.start(ask_for_time, Supervisor(), folder)
         try:
             house = await stack.enter_async_context(open_house(folder, config))
-        except (DamagedError, StorageError) as fault:
+        except (DamagedError, StorageError, UpgradeError) as fault:
+            patience.cancel()
             light.show(Shown.ATTENTION)
             await _serve_nothing(folder, fault, stop)
             return stop.restart
+        patience.cancel()
         status = house.ledger.status()
         if status.fault:
             _say(f"{status.fault}: nothing new is taken in, what is intact can be read", status.fault_code)
@@ -124,7 +128,7 @@ async def _serve(folder: Path, config: Config) -> bool:
     return stop.restart
 
 
-async def _serve_nothing(folder: Path, fault: DamagedError | StorageError, stop: _Stop) -> None:
+async def _serve_nothing(folder: Path, fault: RelayError, stop: _Stop) -> None:
     """Stay up without doors: whoever starts processes would start this one for ever, and the cable goes on working."""
     _say(f"{fault}: nothing can be read", fault.code)
     log.get_logger().critical("app.nothing_served", code=fault.code)

@@ -1,6 +1,7 @@
 """What the supervisor of this process hears, and what the light says: that it serves, is alive, or needs somebody."""
 
 import contextlib
+from pathlib import Path
 
 import trio
 
@@ -8,6 +9,24 @@ from relay.base.errors import RelayError
 from relay.box.light import Shown, StatusLight
 from relay.box.service import Supervisor
 from relay.store.ledger import Ledger
+from relay.store.upgrade import MARK
+
+_LOOK_EVERY_S = 20.0
+_MORE_TIME_S = 120.0
+
+
+async def ask_for_time(
+    supervisor: Supervisor, folder: Path, *, task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """While the state folder is being upgraded, which may take long, ask for more time, until cancelled."""
+    with trio.CancelScope() as scope:
+        task_status.started(scope)
+        while True:
+            await trio.sleep(_LOOK_EVERY_S)
+            with contextlib.suppress(OSError):
+                step = (folder / MARK).read_text("ascii", "replace")
+                supervisor.more_time(_MORE_TIME_S, f"bringing what is stored to the form of this release: step {step}")
+
 
 _LOOK_EVERY_S = 20.0
 

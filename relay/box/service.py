@@ -38,6 +38,10 @@ class Supervisor:
         """Feed the watchdog."""
         self._tell("WATCHDOG=1")
 
+    def more_time(self, seconds: float, status: str) -> None:
+        """Ask for so much more time from now on before the start counts as failed; say why."""
+        self._tell(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}", f"STATUS={status}")
+
     def stopping(self) -> None:
         """Say that a clean stop has begun."""
         self._tell("STOPPING=1")

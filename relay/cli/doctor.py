@@ -61,11 +61,17 @@ def _look_at_the_state(folder: Path) -> Iterator[Finding]:
         yield Finding("fault", str(fault), next_step(fault.code))
 
 
-def _look_at_the_format(folder: Path) -> Finding | None:
-    # A page of a known format is read, whatever the other one claims to be.
+def folder_format(folder: Path) -> int:
+    """Return the format of a state folder as its root pages say without any key, 0 where there is none."""
     formats = [found for page in read_pages(OS_FILES, folder / "journal") if (found := page_format(page))]
-    if formats and min(formats) > STATE_FORMAT:
-        what = f"a newer release made the state folder: format {min(formats)}, this release knows {STATE_FORMAT}"
+    # A page of a known format is read, whatever the other one claims to be.
+    return min(formats, default=0)
+
+
+def _look_at_the_format(folder: Path) -> Finding | None:
+    found = folder_format(folder)
+    if found > STATE_FORMAT:
+        what = f"a newer release made the state folder: format {found}, this release knows {STATE_FORMAT}"
         return Finding("fault", what, "install that release or a later one, nothing was changed")
     mark = folder / MARK
     if reset.is_locked(folder) and mark.exists():

@@ -1,7 +1,8 @@
 """One request of a local operator, carried out wherever that works: by the running box, on files, or on its state.
 
 Beside the verbs of `relay.admin.requests` there are those that concern files and the machine: `show`, `set`,
-`provision`, `factory_reset`, `time_set`, `renew_certificate`, and those about the network (`relay.cli.network`).
+`provision`, `factory_reset`, `time_set`, `renew_certificate`, `format`, and those about the network
+(`relay.cli.network`).
 """
 
 import dataclasses
@@ -189,6 +190,16 @@ def _light_waiting(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     return {"light": light.name}
 
 
+def _format(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Say whether this release can read the state folder: whoever wants to go back to it asks it first."""
+    from relay.cli.doctor import folder_format
+    from relay.store.tables import STATE_FORMAT
+
+    _expect(fields, set())
+    found = folder_format(folder)
+    return {"found": found, "known": STATE_FORMAT, "readable": found <= STATE_FORMAT}
+
+
 _LOCAL: dict[str, Callable[[Path, dict[str, Any]], dict[str, Any]]] = {
     "show": _show,
     "set": _set,
@@ -198,6 +209,7 @@ _LOCAL: dict[str, Callable[[Path, dict[str, Any]], dict[str, Any]]] = {
     "renew_certificate": _renew_certificate,
     "repair": _repair,
     "light_waiting": _light_waiting,
+    "format": _format,
 }
 
 

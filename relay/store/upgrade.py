@@ -6,6 +6,7 @@ upgrades, a cut after it the new one. Just before the commit both root pages are
 cannot take tables for its own that have changed under it.
 """
 
+import contextlib
 import time
 
 import apsw
@@ -68,6 +69,8 @@ def upgrade(index: IndexFile, journal: Journal, position: int) -> None:
             journal.release(sequence + 1)
             index.empty_log()
     except Exception as error:
+        with contextlib.suppress(OSError):
+            index.files.remove(index.folder / MARK)
         raise _named(error, f"the upgrade from format {old} to {new}", begun=begun) from error
     log.warning("store.upgraded", kind=f"{old} to {new}")
 

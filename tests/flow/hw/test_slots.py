@@ -9,6 +9,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 
 
+ANSWER = """[ "$1" != ask ] || echo '{"ok":true,"result":{"found":3,"known":2,"readable":false}}'\n"""
+
+
 class Machine:
     """A made-up machine: its programs do nothing but note that they ran."""
 
@@ -33,21 +36,21 @@ class Machine:
         path.chmod(0o755)
         return path
 
-    def unpack(self, version: str, *, works: bool = True) -> None:
+    def unpack(self, version: str, *, works: bool = True, reads: bool = True) -> None:
         """Do what dpkg does: replace the files of the package."""
         package = self.home / "package"
         (package / "bin").mkdir(parents=True, exist_ok=True)
         for name, text in (
             ("version", f"{version}\n"),
             ("python", f"{self.programs}/python\n"),
-            ("bin/relay", f"#!/bin/sh\nexit {0 if works else 1}\n"),
+            ("bin/relay", f"#!/bin/sh\n{'' if reads else ANSWER}exit {0 if works else 1}\n"),
         ):
             fresh = package / f"{name}.dpkg-new"
             fresh.write_text(text)
             fresh.chmod(0o755)
             fresh.rename(package / name)
 
-    def slots(self, verb: str) -> str:
+    def slots(self, verb: str, *, code: int = 0) -> str:
         environment = {
             "PATH": f"{self.programs}:{os.environ['PATH']}",
             "DOORSTEP_HOME": str(self.home),
@@ -61,8 +64,8 @@ class Machine:
             timeout=20,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert done.returncode == code, done.stderr
+        return done.stdout + (done.stderr if code else "")
 
     @property
     def running(self) -> str:
@@ -100,6 +103,19 @@ def test_a_new_release_that_is_not_healthy_goes_back_by_itself(machine: Machine,
     assert machine.slots("judge") == "going back from 2 to 1\n"
     assert machine.running == "1"
     assert (machine.folder / "asked").read_text().splitlines()[-1] == "try-restart relay.service"
+
+
+def test_nobody_goes_back_to_a_release_that_cannot_read_what_the_new_one_has_upgraded(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.unpack("1", reads=False)
+    machine.slots("install")
+    (machine.state / "relay.toml").touch()
+    machine.unpack("2", works=False)
+    machine.slots("install")
+    assert "release 2 stays: the other one cannot read" in machine.slots("judge", code=1)
+    assert "release 2 stays" in machine.slots("back", code=1)
+    assert machine.running == "2"
+    assert machine.slots("judge") == ""
 
 
 def test_a_release_installed_during_a_trial_goes_back_to_the_one_that_was_good(machine: Machine) -> None:

@@ -6,9 +6,10 @@ import pytest
 import trio
 import trio.testing
 
-from relay.app.supervised import keep_told
+from relay.app.supervised import ask_for_time, keep_told
 from relay.box.light import StatusLight
 from relay.box.service import Supervisor
+from relay.store.upgrade import MARK
 from tests.fakes.files import Kind, MemoryFiles
 from tests.fakes.ledger import memory_ledger
 from tests.unit.store.test_ledger import NOTES, put
@@ -55,6 +56,20 @@ async def test_the_watchdog_is_fed_thrice_in_its_time(
         with trio.move_on_after(59):
             await keep_told(supervisor_of(heard), ledger, DARK)
         assert all_of(heard) == [b"WATCHDOG=1"] * 6
+
+
+async def test_more_time_is_asked_for_while_an_upgrade_runs_and_only_then(
+    heard: socket.socket, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        patience = await nursery.start(ask_for_time, supervisor_of(heard), tmp_path)
+        await trio.sleep(50)
+        assert all_of(heard) == []
+        (tmp_path / MARK).write_text("2 of 3")
+        await trio.sleep(20)
+        words = "bringing what is stored to the form of this release: step 2 of 3"
+        assert all_of(heard) == [f"EXTEND_TIMEOUT_USEC=120000000\nSTATUS={words}".encode()]
+        patience.cancel()
 
 
 async def test_a_watchdog_that_nobody_asked_for_is_not_fed(heard: socket.socket) -> None:

@@ -7,6 +7,8 @@ import pytest
 from relay.base.config import Config, load
 from relay.base.errors import ConfigError, ConflictError, ForbiddenError, InvalidInputError
 from relay.cli.operate import operate, parse_utc
+from relay.store.root_page import Root, seal_root
+from relay.store.tables import STATE_FORMAT
 
 
 @pytest.fixture
@@ -88,3 +90,12 @@ def test_the_doctor_names_a_box_without_usable_settings(tmp_path: Path, content:
     findings = operate(tmp_path, {"verb": "doctor"})["findings"]
     assert len(findings) == len(what)
     assert all(part in finding["what"] for part, finding in zip(what, findings, strict=True))
+
+
+def test_a_release_says_whether_it_can_read_a_state_folder(tmp_path: Path) -> None:
+    assert operate(tmp_path, {"verb": "format"}) == {"found": 0, "known": STATE_FORMAT, "readable": True}
+    (tmp_path / "journal").mkdir()
+    for number, readable in ((STATE_FORMAT, True), (STATE_FORMAT + 1, False)):
+        page = seal_root(Root(1, 1, 1, 1, 1, (), number), b"k" * 32, b"n" * 24)
+        (tmp_path / "journal" / "root.a").write_bytes(page)
+        assert operate(tmp_path, {"verb": "format"}) == {"found": number, "known": STATE_FORMAT, "readable": readable}

@@ -197,6 +197,34 @@ async def test_memory_stays_bounded_whatever_an_upgrade_changes() -> None:
     assert index.rows("SELECT count(*), sum(length(text)) FROM copies") == [(120, 12_000_000)]
 
 
+class Told:
+    """What was logged, by name."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, object]]] = []
+
+    def warning(self, name: str, **facts: object) -> None:
+        self.lines.append((name, facts))
+
+
+async def test_a_long_upgrade_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told()
+    monkeypatch.setattr("relay.store.upgrade.log", told)
+    monkeypatch.setattr("relay.store.upgrade._TELL_EVERY_S", 0.0)
+    monkeypatch.setattr("relay.store.upgrade._LOOK_EVERY_INSTRUCTIONS", 50)
+    files = await used(cleanly=True)
+    seen: list[bytes] = []
+
+    def look(_connection: apsw.Connection) -> None:
+        seen.append(bytes(files.contents[str(FOLDER / MARK)]))
+
+    start(files, broken(look))
+    assert seen == [b"3 of 3"]
+    assert told.lines[0] == ("store.upgrade_begun", {"kind": f"{STATE_FORMAT} to {NEXT}"})
+    assert told.lines[-2] == ("store.upgrade_continued", {"count": 1, "limit": 3})
+    assert told.lines[-1][0] == "store.upgraded"
+
+
 def test_steps_run_by_format_and_within_one_format_by_room() -> None:
     a = Tables("a", (), (), (Migration(5, ("five of a",)), Migration(6, ("six of a",))))
     b = Tables("b", (), (), (Migration(4, ("four of b",)), Migration(5, ("five of b",))))
