@@ -1,5 +1,6 @@
 """How the house is: what `relay status` shows, and what `relay doctor` finds while it is open."""
 
+import contextlib
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -11,12 +12,15 @@ from relay.admin.operations import Finding
 from relay.app import holdings
 from relay.app.house import House
 from relay.app.standby import Watcher
+from relay.box.mounts import MOUNTS, mount_of
 from relay.delivery.bounds.admission import Admission
 from relay.delivery.pruning.shown import shown
 from relay.household import accounts
 from relay.store.keyring import protection
 from relay.store.ledger import Index
 
+# What is said at the pace of a household shares few commits of the file system below this.
+_COMMIT_S = 60
 _WORST_FIRST = ("fault", "warning", "note")
 
 
@@ -93,5 +97,20 @@ def _look_at_the_key(house: House) -> Iterator[Finding]:
         )
 
 
+def _look_at_the_file_system(house: House) -> Iterator[Finding]:
+    with contextlib.suppress(OSError):
+        mount = mount_of(house.folder.resolve(), MOUNTS.read_text("utf-8", "replace"))
+        if mount is not None and mount.commit_s is not None and mount.commit_s < _COMMIT_S:
+            yield Finding(
+                "note",
+                f"the file system writes its own journal {mount.commit_s} s after each message: thrice the flash",
+                f"mount {mount.place} with noatime,commit=300; what is acknowledged is synced all the same",
+            )
+
+
 # Each look reads what the running house knows anyway; what needs the files alone is in `relay.cli.doctor`.
-_LOOKS: tuple[Callable[[House], Iterator[Finding]], ...] = (_look_at_the_flash, _look_at_the_key)
+_LOOKS: tuple[Callable[[House], Iterator[Finding]], ...] = (
+    _look_at_the_flash,
+    _look_at_the_key,
+    _look_at_the_file_system,
+)

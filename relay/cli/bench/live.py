@@ -1,6 +1,5 @@
 """A family's day on real servers in processes: as fast as they answer, or nothing but waiting."""
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from relay.cli.bench.player import Player
 from relay.cli.bench.servers import BoxServer, Server
 
 _HURRIED_POLL_MS = 2_000
-_QUIET_POLL_MS = 30_000
+"""Short, as whoever ends waits for the last one."""
 
 
 class SocketApps:
@@ -40,9 +39,7 @@ class SocketApps:
 
     async def __call__(self, device: Device, method: str, path: str, body: object = None) -> object:
         """Return the JSON answer, None for a file; see `Ask`."""
-        return await trio.to_thread.run_sync(
-            self._call, device, method, path, body, limiter=self._limiter, abandon_on_cancel=True
-        )
+        return await trio.to_thread.run_sync(self._call, device, method, path, body, limiter=self._limiter)
 
     def _call(self, device: Device, method: str, path: str, body: object) -> object:
         place = device, path.startswith("v3/sync")
@@ -71,16 +68,31 @@ def family_servers(build: Callable[[Path], Server], near_folder: Path, other: Pa
         far.stop()
 
 
-def hurry(near: Server, far: Server, acts: Sequence[Act], before: Callable[[], None]) -> None:
-    """Carry `acts` out one after the other without waiting for their time; `before` is called when all are at home."""
-    apps = SocketApps(near, far)
-    apps.log_in()
+class LiveFamily:
+    """The family's apps on two servers that run."""
 
-    async def at_once(_at_s: float) -> None:
-        await trio.lowlevel.checkpoint()
+    def __init__(self, near: Server, far: Server) -> None:
+        self._near = near
+        self._far = far
+        self._apps = SocketApps(near, far)
 
-    async def play() -> None:
-        player = Player(apps, (near.name, far.name), at_once, _HURRIED_POLL_MS)
+    def hurry(self, acts: Sequence[Act], before: Callable[[], None]) -> Player:
+        """Carry `acts` out one after the other without waiting for their time; `before` is called when all are home."""
+        self._apps.log_in()
+        player = Player(self._apps, (self._near.name, self._far.name), _at_once, _HURRIED_POLL_MS)
+        trio.run(self._hurry, player, acts, before)
+        self._apps.hang_up()
+        return player
+
+    def rest(self, player: Player, acts: Sequence[Act], marks: Sequence[tuple[float, Callable[[], None]]]) -> None:
+        """Let the apps only wait for news, with the relatives' server gone and mail for it waiting.
+
+        `marks` are called after a clean start, each so many seconds after the one before.
+        """
+        trio.run(self._rest, player, acts, marks)
+        self._apps.hang_up()
+
+    async def _hurry(self, player: Player, acts: Sequence[Act], before: Callable[[], None]) -> None:
         await player.settle_in()
         before()
         async with trio.open_nursery() as nursery:
@@ -91,45 +103,23 @@ def hurry(near: Server, far: Server, acts: Sequence[Act], before: Callable[[], N
             await trio.sleep(_HURRIED_POLL_MS / 1000)
             nursery.cancel_scope.cancel()
 
-    trio.run(play)
-    apps.hang_up()
-
-
-def rest(
-    near: Server, far: Server, acts: Sequence[Act], *, settle_s: float, idle_s: float, mark: Callable[[], None]
-) -> None:
-    """After `acts` let the apps only wait for news, with the relatives' server gone and mail for it waiting.
-
-    `mark` is called when all has been quiet for `settle_s` since a clean start, and again `idle_s` later.
-    """
-    apps = SocketApps(near, far)
-    apps.log_in()
-
-    async def at_once(_at_s: float) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def wait() -> None:
-        player = Player(apps, (near.name, far.name), at_once, _QUIET_POLL_MS)
-        await player.settle_in()
-        far.stop()
+    async def _rest(
+        self, player: Player, acts: Sequence[Act], marks: Sequence[tuple[float, Callable[[], None]]]
+    ) -> None:
+        self._far.stop()
         await player.play([act for act in acts if act.device.near and act.kind is Kind.SAY])
-        apps.hang_up()
-        near.stop()
-        near.start()
+        self._apps.hang_up()
+        self._near.stop()
+        self._near.start()
         async with trio.open_nursery() as nursery:
             for device in DEVICES:
                 if device.near:
                     nursery.start_soon(player.poll_forever, device)
-            await trio.sleep(settle_s)
-            mark()
-            await trio.sleep(idle_s)
-            mark()
+            for wait_s, mark in marks:
+                await trio.sleep(wait_s)
+                mark()
             nursery.cancel_scope.cancel()
 
-    trio.run(wait)
-    apps.hang_up()
 
-
-def first_messages(acts: Sequence[Act], count: int) -> list[Act]:
-    """Return what `count` messages bring with them."""
-    return list(itertools.takewhile(lambda act: act.number < count, acts))
+async def _at_once(_at_s: float) -> None:
+    await trio.lowlevel.checkpoint()

@@ -186,9 +186,10 @@ class GrownBox(BoxServer):
         )
         (state / FILE_NAME).write_text(config.render())
 
-    def owner(self) -> Connection:
-        """Return a connection of whoever filled it."""
-        return Connection(self.client_port, (self.folder / "state" / TOKEN_FILE).read_text())
+    @property
+    def token(self) -> str:
+        """The access token of whoever filled it."""
+        return (self.folder / "state" / TOKEN_FILE).read_text()
 
 
 class SynapseServer(Server):
