@@ -6,11 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from relay.cli.bench import report
+from relay.cli.bench import figures, report
+from relay.cli.bench.crowd import CrowdedBox
 from relay.cli.bench.disk import LoopDisk
 from relay.cli.bench.flash import QUICK
+from relay.cli.bench.servers import BoxServer
 
 pytestmark = pytest.mark.interop
+
+
+def test_memory_is_measured_while_a_crowded_room_is_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CrowdedBox, "members", 50)
+    peak, after = figures.large_join(BoxServer, tmp_path / "join")
+    assert peak.note.startswith("51 members")
+    assert 20 < (after.value or 0) <= (peak.value or 0) < 200
 
 
 @pytest.mark.skipif(bool(LoopDisk.unavailable()), reason=LoopDisk.unavailable() or "-")

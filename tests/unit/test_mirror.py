@@ -28,6 +28,7 @@ TESTED_ELSEWHERE = {
     "relay/app/running.py": "tests/interop/test_command_line.py",
     "relay/cli/backup.py": "tests/flow/test_backup.py",
     "relay/box/network_service.py": "tests/interop/test_network_service.py",
+    "relay/cli/bench/crowd.py": "tests/interop/test_bench.py",
     "relay/cli/bench/large.py": "tests/interop/test_bench.py",
     "relay/cli/bench/live.py": "tests/interop/test_bench.py",
     "relay/cli/bench/player.py": "tests/flow/test_quiet_house.py",

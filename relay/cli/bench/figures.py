@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
 
+from relay.cli.bench.crowd import CrowdedBox
 from relay.cli.bench.disk import LoopDisk
 from relay.cli.bench.load import Connection, message, quote, send_many, send_path
 from relay.cli.bench.servers import Server
@@ -108,6 +109,36 @@ def memory(build: Build, folder: Path) -> list[Row]:
             Row("memory.after_10000_events_peak", "MiB", server.peak_resident_mib()),
         ]
     return rows
+
+
+def large_join(build: Build, folder: Path) -> list[Row]:
+    """Resident memory of a server when one of its users joins a room of 1,000 members elsewhere."""
+    folder.mkdir(parents=True)
+    near, far = build(folder / "near"), CrowdedBox(folder / "far")
+    trusted = [server.folder / "tls/ca.pem" for server in (near, far)]
+    try:
+        for server in (near, far):
+            server.prepare(trusted)
+            server.start()
+        near.add_user("anna")
+        near.stop()
+        near.start()
+        anna = near.login("anna")
+        before = near.resident_mib()
+        begun = time.perf_counter()
+        anna.call("POST", f"v3/join/{quote(far.room)}?server_name={quote(far.name)}&via={quote(far.name)}", {})
+        took_s = time.perf_counter() - begun
+        joined = anna.call("GET", f"v3/rooms/{quote(far.room)}/joined_members")["joined"]
+        anna.call("GET", "v3/sync?timeout=0")
+        anna.close()
+        note = f"{len(joined)} members, in {took_s:.1f} s, an initial sync included; {before:.0f} MiB before"
+        return [
+            Row("memory.join_1000_peak", "MiB", near.peak_resident_mib(), note),
+            Row("memory.join_1000_after", "MiB", near.resident_mib()),
+        ]
+    finally:
+        near.stop()
+        far.stop()
 
 
 def start(build: Build, folder: Path) -> list[Row]:

@@ -31,7 +31,8 @@ class Scale:
     Attributes:
         events: in the large database; 0 leaves it out.
         sends: messages of a lone sender; enough for a checkpoint by journal volume to fall among them.
-        messages: of the family's day that are replayed; the figures are for a whole day whatever it is.
+        messages: of the family's day that are replayed at its pace; the figures are for a whole day whatever it is.
+        hurried: of the family's day that are replayed as fast as the servers answer.
         idle_s: how long nothing is done.
         settle_s: how long before that everything is left to come to rest.
         cases: (senders, bytes in a body) of messages.
@@ -40,12 +41,13 @@ class Scale:
     events: int = 100_000
     sends: int = 4_200
     messages: int = household.DAY_MESSAGES
+    hurried: int = household.DAY_MESSAGES // 4
     idle_s: float = 90.0
     settle_s: float = _SETTLE_S
     cases: tuple[tuple[int, int], ...] = tuple((senders, size_bytes) for senders in SENDERS for size_bytes in BODIES)
 
 
-QUICK = Scale(events=100, sends=20, messages=10, idle_s=0.5, settle_s=0.5, cases=((4, 80),))
+QUICK = Scale(events=100, sends=20, messages=10, hurried=10, idle_s=0.5, settle_s=0.5, cases=((4, 80),))
 """Only whether it works: the figures mean nothing."""
 
 Measure = Callable[[Build, Path], list[Row]]
@@ -132,7 +134,7 @@ def lived(build: Build, folder: Path, scale: Scale) -> list[Row]:
 
         asked = disk.written()
         of_asking = disk.written() - asked
-        acts = household.draw_day(scale.messages)
+        acts = household.draw_day(scale.hurried)
         with live.family_servers(build, disk.path / "near", folder / "other") as (near, far):
             family = live.LiveFamily(near, far)
             player = family.hurry(acts, mark)
@@ -145,8 +147,8 @@ def lived(build: Build, folder: Path, scale: Scale) -> list[Row]:
 
 
 def _hurried_rows(used: Written, scale: Scale) -> list[Row]:
-    days = scale.messages / household.DAY_MESSAGES
-    note = f"{scale.messages} messages of {household.DAY_MESSAGES}, clean stop included"
+    days = scale.hurried / household.DAY_MESSAGES
+    note = f"{scale.hurried} messages of {household.DAY_MESSAGES}, clean stop included"
     rows = [
         Row("hurried_day.bytes", "bytes", used.bytes / days, note),
         Row("hurried_day.flushes", "1", used.flushes / days, note),

@@ -7,7 +7,7 @@ from pathlib import Path
 import trio
 
 from relay.cli.bench.household import DEVICES, Act, Device, Kind
-from relay.cli.bench.load import Connection
+from relay.cli.bench.load import Connection, HungUpError
 from relay.cli.bench.player import Player
 from relay.cli.bench.servers import BoxServer, Server
 
@@ -43,10 +43,18 @@ class SocketApps:
 
     def _call(self, device: Device, method: str, path: str, body: object) -> object:
         place = device, path.startswith("v3/sync")
-        if place not in self._open:
-            self._open[place] = Connection(self._servers[device.near].client_port, self._tokens[device])
-        answer: object = self._open[place].call(method, path, body)
-        return answer
+        while True:
+            kept = place in self._open
+            if not kept:
+                self._open[place] = Connection(self._servers[device.near].client_port, self._tokens[device])
+            try:
+                answer: object = self._open[place].call(method, path, body)
+            except (HungUpError, ConnectionError):
+                self._open.pop(place).close()
+                if not kept:
+                    raise
+            else:
+                return answer
 
 
 @contextmanager

@@ -13,6 +13,10 @@ from typing import Any
 Answer = tuple[int, Any]
 
 
+class HungUpError(RuntimeError):
+    """The server closed the connection, as it may with one that was idle for long."""
+
+
 class Connection:
     """One kept-alive HTTP/1.1 connection to a client port on loopback."""
 
@@ -52,7 +56,7 @@ class Connection:
         """Read once; return an answer when it is whole."""
         data = self.socket.recv(262_144)
         if not data:
-            raise RuntimeError("the server closed the connection")
+            raise HungUpError("the server closed the connection")
         self._buffer += data
         head, separator, rest = self._buffer.partition(b"\r\n\r\n")
         if not separator:

@@ -15,7 +15,7 @@ from relay.cli.bench.figures import Build, Row
 from relay.cli.bench.servers import BoxServer, SynapseServer
 
 BENCHES: dict[str, list[Callable[[Build, Path], list[Row]]]] = {
-    "memory": [figures.memory],
+    "memory": [figures.memory, figures.large_join],
     "start": [figures.start],
     "local": [figures.local],
     "federation": [figures.federation],
@@ -26,6 +26,7 @@ TARGETS: dict[str, tuple[str, float]] = {
     "memory.idle": ("<=", 48),
     "memory.after_10000_events": ("<=", 64),
     "memory.after_10000_events_peak": ("<=", 64),
+    "memory.join_1000_after": ("<=", 64),
     "start.clean": ("<=", 0.5),
     "start.after_kill": ("<=", 1.0),
     "flash.small.one_80b": ("<=", 8 * 1024),
