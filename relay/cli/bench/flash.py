@@ -207,7 +207,7 @@ def _day(folder: Path, scale: Scale, commit_s: float, name: str) -> list[Row]:
     rest = used.bytes - sum(files.values())
     rows += [
         Row(f"{name}.media_files", "bytes", files["media"] / days, f"{household.DAY_PICTURES} pictures a day"),
-        Row(f"{name}.index_and_file_system", "bytes", rest / days, f"{replayed.checkpoints} checkpoints"),
+        Row(f"{name}.index_and_file_system", "bytes", rest / days, f"checkpoints: {replayed.checkpoints}"),
         Row(f"{name}.kept", "bytes", kept / days, "growth of index and media"),
     ]
     return [

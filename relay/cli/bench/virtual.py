@@ -179,6 +179,7 @@ async def _replay(
         # From here on nothing uses a thread, which a clock that jumps would run ahead of.
         clock.rate, clock.autojump_threshold = 0.0, 0.0
         await trio.sleep(_SETTLING_S)
+        await town.house.ledger.checkpoint()
         meter.reset()
         checkpoints = town.house.ledger.status().checkpoints
         before()
@@ -190,6 +191,8 @@ async def _replay(
                 nursery.start_soon(town.player.poll_forever, device)
             await town.player.play(acts)
             await trio.sleep(_SETTLING_S)
+            # What the day changed in the index belongs to it, though its checkpoint may be the next day's.
+            await town.house.ledger.checkpoint()
             nursery.cancel_scope.cancel()
         after()
         return Replayed(meter, town.player.counts, town.house.ledger.status().checkpoints - checkpoints)
