@@ -46,9 +46,14 @@ def large_state(events: int) -> Path:
         making.mkdir(parents=True)
         try:
             trio.run(_fill, making, events)
-            making.rename(made)
+            # Somebody else may have made it meanwhile.
+            if not made.exists():
+                making.rename(made)
         finally:
             shutil.rmtree(making, ignore_errors=True)
+        for old in cache.glob(f"{events}-*"):
+            if not old.name.startswith(made.name):
+                shutil.rmtree(old, ignore_errors=True)
     return made
 
 
