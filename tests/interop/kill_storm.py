@@ -3,13 +3,14 @@
 import random  # noqa: TID251 - seeded, so that a failure comes back
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Self
 
 from tests.interop.box_process import BoxProcess
 from tests.interop.peer_clients import Api, ApiError
 
-_PATIENCE_S = 240
+_PATIENCE_S = 100
 
 
 class Talker:
@@ -65,16 +66,24 @@ def wrong_with(talkers: Sequence[Talker]) -> list[str]:
     """Wait until everybody shows everything that was acknowledged; return what is lost, doubled or out of order."""
     promised = {body for talker in talkers for body in talker.acknowledged}
     found: list[str] = []
-    deadline = time.monotonic() + _PATIENCE_S
     for listener in talkers:
-        held = listener.heard()
-        while not promised <= set(held) and time.monotonic() < deadline:
-            threading.Event().wait(0.5)  # the servers are catching up
-            held = listener.heard()
+        held = _heard_in_the_end(listener, promised)
         where = listener.acknowledged[0].partition(" ")[0]
         found += [f"{body} is lost at {where}" for body in sorted(promised - set(held))]
-        found += [f"{body} is doubled at {where}" for body in sorted(set(held)) if held.count(body) > 1]
+        found += [f"{body} is doubled at {where}" for body, times in sorted(Counter(held).items()) if times > 1]
         own = set(listener.acknowledged)
         if [body for body in held if body in own] != listener.acknowledged:
             found.append(f"{where} shows its own messages in another order")
     return found
+
+
+def _heard_in_the_end(listener: Talker, promised: set[str]) -> list[str]:
+    """Return what it shows once nothing is missing, or once nothing more came for a long time."""
+    held = listener.heard()
+    last_s = time.monotonic()
+    while not promised <= set(held) and time.monotonic() - last_s < _PATIENCE_S:
+        threading.Event().wait(1)  # the servers are catching up
+        before, held = len(held), listener.heard()
+        if len(held) > before:
+            last_s = time.monotonic()
+    return held

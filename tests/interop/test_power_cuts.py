@@ -95,7 +95,7 @@ def test_hundreds_of_kills_of_two_boxes_beside_a_synapse_lose_and_double_nothing
         for api in guests.values():
             wait_for_invite(api, room)
             api.call("POST", f"v3/join/{quote(room)}?via={quote(first.name)}", {})
-        talkers = [Talker(anna, room, "a", 0.02), Talker(bert, room, "b", 0.02), Talker(carla, room, "c", 0.05)]
+        talkers = [Talker(api, room, name, 0.1) for name, api in (("a", anna), ("b", bert), ("c", carla))]
         with talkers[0], talkers[1], talkers[2]:
             kill_again_and_again([first, second], LONG_KILLS, random.Random(seed))
         wrong = wrong_with(talkers)
