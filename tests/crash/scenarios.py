@@ -311,7 +311,9 @@ def new_key_file() -> Scenario:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Source:
+class Source:
+    """Gives the same root key always."""
+
     key: bytes
 
     def parameters(self) -> dict[str, Any]:
@@ -321,10 +323,10 @@ class _Source:
         return self.key
 
 
-_OLD_SOURCE, _NEW_SOURCE = _Source(b"o" * 32), _Source(b"n" * 32)
+_OLD_SOURCE, _NEW_SOURCE = Source(b"o" * 32), Source(b"n" * 32)
 
 
-def _opened(contents: dict[str, bytes], source: _Source) -> Keyring | None:
+def _opened(contents: dict[str, bytes], source: Source) -> Keyring | None:
     files = restart(contents)
     try:
         return open_keyring(FOLDER, source, files=files)

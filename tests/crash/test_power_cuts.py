@@ -7,6 +7,7 @@ import pytest
 
 from tests.crash import scenarios
 from tests.crash.power_cut import Weather
+from tests.crash.restoring import restored
 from tests.crash.scenarios import WEATHERS, Scenario
 
 pytestmark = pytest.mark.slow
@@ -62,6 +63,7 @@ def test_no_cut_after_a_cut_breaks_a_promise(in_threads: bool, seed: int, broken
         scenarios.kept_catalogue,
         scenarios.more_segments,
         scenarios.rebuilt,
+        restored,
     ],
 )
 def test_no_cut_of_smaller_works_breaks_a_promise(

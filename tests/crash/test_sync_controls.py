@@ -1,12 +1,14 @@
 """Every sync in relay/store is needed, and the enumerator notices when one is missing; what is spare says why."""
 
+import dataclasses
 import random  # noqa: TID251 - a seeded generator: the same states every time
 from collections.abc import Callable
 
 import pytest
 
 from tests.crash import scenarios
-from tests.crash.power_cut import Weather
+from tests.crash.power_cut import Weather, without
+from tests.crash.restoring import restored
 from tests.crash.scenarios import Scenario
 from tests.fakes.sync_sites import written_sites
 
@@ -86,6 +88,28 @@ def test_a_sync_taken_away_is_noticed(
                 figures("negative controls, each with a sync taken out", {"tried": 1, "found out": 1})
                 return
     pytest.fail(f"{states} states without {sorted(sites)} kept every promise")
+
+
+@pytest.mark.parametrize(
+    ("kind", "pattern"),
+    [
+        ("sync", "*/media/*"),
+        ("sync_folder", "*/media"),
+        ("sync", "*/relay.toml"),
+        ("sync", "*/cert.pem"),
+        ("sync_folder", "*/tls"),
+        ("sync_folder", "*/state.restoring"),
+        ("sync_folder", "/boxes"),
+        ("sync", "*/keyring.new"),
+        ("sync", "*/index.db"),
+    ],
+)
+def test_a_sync_taken_away_from_a_restore_is_noticed(kind: str, pattern: str, figures: Callable[..., None]) -> None:
+    work = restored()
+    poorer = dataclasses.replace(work, events=without(work.events, kind, pattern))
+    cuts = range(len(work.events) - 3, len(work.events) + 1)
+    assert any(poorer.try_cuts(cuts, [weather], enough=1).broken for weather in Weather)
+    figures("negative controls, each with a sync taken out", {"tried": 1, "found out": 1})
 
 
 def test_every_sync_in_the_code_has_its_control() -> None:

@@ -20,7 +20,8 @@ from tests.interop.recording_device import RecordingDevice
 from tests.interop.synapse_peer import SynapsePeer, write_certificate
 from tests.interop.waiting import wait_for_invite
 
-SETTINGS = {"store.checkpoint_journal_mib": "1", "log.level": "error"}
+# The device is small.
+SETTINGS = {"store.checkpoint_journal_mib": "1", "log.level": "error", "limits.free_mib": "1"}
 _PATIENCE_S = 120
 
 
