@@ -77,7 +77,7 @@ class RecordingDevice:
         with self._image.open("wb") as image:
             image.truncate(IMAGE_BYTES)
         run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", self._image)
-        shutil.copyfile(self._image, self.base)
+        run("cp", "--sparse=always", self._image, self.base)
         self.log.touch()
         self._export.touch()
         self.mount_point.mkdir()

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import random  # noqa: TID251 - a seeded generator: the same states every time
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,7 +98,7 @@ def inspect(recording: Recording, folder: Path, *, states: int, seed: int) -> Ou
             weather = _WEATHERS[number % len(_WEATHERS)]
             kept, torn = replay.cut(cut, weather, chance)
             base.flush()
-            shutil.copyfile(recording.base, image)
+            _copy_without_holes(recording.base, image)
             with image.open("r+b") as state:
                 for place, data in kept:
                     state.seek(place)
@@ -112,6 +111,24 @@ def inspect(recording: Recording, folder: Path, *, states: int, seed: int) -> Ou
             found = _recover(recording, recoverer, image, held)
             outcome.losses += [f"cut {cut}, {weather.name}: {text}" for text in found]
     return outcome
+
+
+def _copy_without_holes(source: Path, target: Path) -> None:
+    """Most of a device was never written: only the rest is copied."""
+    target.unlink(missing_ok=True)
+    with source.open("rb") as old, target.open("wb") as new:
+        size_bytes = os.fstat(old.fileno()).st_size
+        new.truncate(size_bytes)
+        place = 0
+        while place < size_bytes:
+            try:
+                place = os.lseek(old.fileno(), place, os.SEEK_DATA)
+            except OSError:
+                return  # nothing but a hole is left
+            end = os.lseek(old.fileno(), place, os.SEEK_HOLE)
+            os.lseek(new.fileno(), place, os.SEEK_SET)
+            while place < end:
+                place += os.sendfile(new.fileno(), old.fileno(), place, end - place)
 
 
 def _promised(recording: Recording, requests: list[Request], cut: int) -> list[Promise]:

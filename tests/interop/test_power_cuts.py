@@ -83,7 +83,7 @@ def test_fifty_power_cuts_during_a_thousand_federated_messages_lose_and_double_n
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_hundreds_of_kills_of_two_boxes_beside_a_synapse_lose_and_double_nothing(
     authority: trustme.CA, synapse: SynapsePeer, tmp_path: Path, seed: int, figures: Callable[..., None]
 ) -> None:
