@@ -11,6 +11,7 @@ from tests.interop.box_process import BoxProcess
 from tests.interop.peer_clients import Api, ApiError
 
 _PATIENCE_S = 100
+_START_S = 120
 
 
 class Talker:
@@ -58,7 +59,7 @@ def kill_again_and_again(boxes: Sequence[BoxProcess], kills: int, chance: random
         for box in victims:
             box.kill()
         for box in victims:
-            box.start(until_open=False)
+            box.start(_START_S, until_open=False)
         done += len(victims)
 
 

@@ -96,7 +96,7 @@ class _Household:
         for kill in range(1, self.load.kills + 1):
             self.wait_for(MESSAGE, kill * self.load.messages // (self.load.kills + 1))
             self.box.kill()
-            self.box.start()
+            self.box.start(_PATIENCE_S)
 
     def wait_for(self, kind: str, count: int) -> None:
         """Return once so many promises of a kind were made.
