@@ -119,6 +119,7 @@ class Session:
         """Forget the person; what the operator is doing is waited for, so that a program can ask what came of it."""
         self._waiting.clear()
         self._line.clear()
+        self._packets.give_up()
         self._editor.forget()
         if self._pending:
             self._detached = True

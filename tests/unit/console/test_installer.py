@@ -116,6 +116,13 @@ def test_a_torn_packet_is_given_up_after_a_pause_and_the_person_is_heard_again()
     assert "new box> " in person.send(b"\r")
 
 
+def test_a_packet_torn_by_unplugging_takes_nothing_from_who_plugs_in_next() -> None:
+    person = Person()
+    said(person, b"IMPROV\x01")
+    person.act(person.session.unplugged())
+    assert "new box> " in person.send(b"\r")
+
+
 @given(st.lists(st.integers(1, 40), max_size=6))
 def test_how_the_bytes_of_a_conversation_are_cut_never_matters(cuts: list[int]) -> None:
     line = json.dumps({"seq": 1, "verb": "hello"}).encode()
