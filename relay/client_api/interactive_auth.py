@@ -76,7 +76,7 @@ class InteractiveAuth:
         if auth is None or error is not None:
             return _needed(attempt, stages, error)
         kind = auth.get("type")
-        if kind is not None and kind not in attempt.results:
+        if kind is not None and (not isinstance(kind, str) or kind not in attempt.results):
             error = await self._try_stage(attempt, kind, auth, stages)
         if error is None and all(stage in attempt.results for stage in stages):
             return attempt

@@ -79,6 +79,7 @@ async def test_a_password_without_a_session_is_enough(flat: Flat) -> None:
         ({"session": 5}, (400, "M_BAD_JSON")),
         ({"type": "m.login.dummy"}, (401, "M_FORBIDDEN")),
         ({"type": 5}, (401, "M_FORBIDDEN")),
+        ({"type": []}, (401, "M_FORBIDDEN")),
         ({"type": "m.login.password"}, (401, "M_MISSING_PARAM")),
         (password_auth() | {"password": 5}, (401, "M_BAD_JSON")),
     ],
