@@ -12,24 +12,36 @@ PUT = b"PUT /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = (
     b"POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3;x=y\r\nyou\r\n0\r\n\r\n"
 )
+
+
+class Sent(bytes):
+    """Bytes that are shown short: some are larger than a report should be."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes, {bytes(self[:30])!r}...>"
+
+
 HOSTILE = st.sampled_from(
     [
-        GET,
-        PUT,
-        CHUNKED,
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
-        b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"\x16\x03\x01\x02\x00",
-        b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
-        b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-        b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nX" + b"y" * MAX_HEADER_BYTES,
-        b"GET /" + b"y" * (MAX_TARGET_BYTES + 1) + b" HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * (MAX_HEADER_COUNT + 1) + b"\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\n x: folded\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nx: \x00\r\n\r\n",
+        Sent(sent)
+        for sent in (
+            GET,
+            PUT,
+            CHUNKED,
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+            b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"\x16\x03\x01\x02\x00",
+            b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\nX" + b"y" * MAX_HEADER_BYTES,
+            b"GET /" + b"y" * (MAX_TARGET_BYTES + 1) + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * (MAX_HEADER_COUNT + 1) + b"\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\n x: folded\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\nx: \x00\r\n\r\n",
+        )
     ]
 )
 
