@@ -45,12 +45,13 @@ def standing(box: BoxProcess) -> dict[str, Any]:
     return found
 
 
-def wait_until_followed(box: BoxProcess, within_s: float = 20) -> dict[str, Any]:
-    """Return the standby's state once the target holds a base, and everything but the last moment."""
+def wait_until_followed(box: BoxProcess, within_s: float = 20, *, wholly: bool = False) -> dict[str, Any]:
+    """Return the standby's state once the target holds a base, and everything but the last moment, or really all."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         found = standing(box)
-        if found["connected"] and found["base"] is not None and not found["media_missing"] and found["behind_s"] < 1:
+        near = found["sent"] == found["newest"] if wholly else found["behind_s"] < 1
+        if found["connected"] and found["base"] is not None and not found["media_missing"] and near:
             return found
         threading.Event().wait(0.05)  # nothing announces it: ask again soon
     raise TimeoutError(json.dumps(standing(box)))
@@ -194,10 +195,10 @@ def test_a_damaged_object_is_refused_unless_its_loss_is_accepted(tmp_path: Path,
         with box:
             anna = box.login()
             room = anna.call("POST", "v3/createRoom", {})["room_id"]
-            wait_until_followed(box)
+            wait_until_followed(box, wholly=True)
             for number in range(3):
                 anna.send(room, f"message {number}", f"m-{number}")
-                wait_until_followed(box)
+                wait_until_followed(box, wholly=True)
             box.relay("standby", "key", "--to", key)
             box.kill()
         shutil.rmtree(box.state)
