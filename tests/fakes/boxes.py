@@ -127,12 +127,13 @@ class Box:
 
 
 class Town:
-    """All boxes that can reach each other. Those in `asleep` do not answer."""
+    """All boxes that can reach each other. Those in `asleep` do not answer, those in `knowing_nothing` refuse."""
 
     def __init__(self, limits: LimitsConfig | None = None) -> None:
         self.limits = limits or LimitsConfig()
         self.boxes: dict[ServerName, Box] = {}
         self.asleep: set[ServerName] = set()
+        self.knowing_nothing: set[ServerName] = set()
         self.clock = FakeClock()
         self.calls: list[str] = []
 
@@ -171,6 +172,8 @@ class BoxPeers:
         other = town.boxes.get(server)
         if other is None or server in town.asleep:
             raise UnreachableError("asleep")
+        if server in town.knowing_nothing:
+            raise PeerRefusedError("not known here", status=404)
         try:
             found = copy.deepcopy(await answer(other))
         except RelayError as error:

@@ -5,8 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from relay.base.ids import RoomId
+from relay.base.limits import INBOX_REFUSED_LIFE_S
 from relay.core.matrix.building import sign_raw
 from relay.core.matrix.room_versions import room_version
 from relay.rooms.matrix.deciding.drafting import Draft, held_room, lay_out
@@ -153,7 +156,7 @@ async def test_an_event_without_ancestors_is_rejected() -> None:
         await _still_works(here, there, room)
 
 
-async def test_ancestors_that_nobody_has_are_given_up_and_the_room_goes_on() -> None:
+async def test_ancestors_that_nobody_has_are_given_up_and_the_room_goes_on(autojump_clock: MockClock) -> None:
     town = Town()
     async with town.box("a.example") as here, town.box("b.example") as there:
         room = await _pair(here, there)
@@ -161,6 +164,7 @@ async def test_ancestors_that_nobody_has_are_given_up_and_the_room_goes_on() -> 
         assert list((await here.receive(there.name, [raw])).values()) == [{}]
         for _ in range(6):
             await here.settle()
+            await trio.sleep(INBOX_REFUSED_LIFE_S / 4)
         assert await here.ledger.read(inbox_book.rooms) == []
         await _still_works(here, there, room)
 

@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from relay.base.ids import EventId
-from relay.base.limits import INBOX_LIFE_S
+from relay.base.limits import INBOX_LIFE_S, INBOX_REFUSED_LIFE_S
 from relay.rooms.matrix.storage import graph, inbox_book
 from tests.fakes.boxes import Box, Town
 from tests.fakes.files import MemoryFiles
@@ -97,5 +97,41 @@ async def test_an_event_whose_ancestors_stay_away_too_long_is_given_up(autojump_
             town.clock.now_ms += years * 365 * 86_400_000
             assert await there.settle() == 1
         await trio.sleep(INBOX_LIFE_S + 1)
+        assert await there.settle() == 0
+        assert await there.ledger.read(inbox_book.rooms) == []
+
+
+async def test_what_its_sender_cannot_explain_yet_waits_for_its_ancestors_to_come_by_themselves(
+    autojump_clock: MockClock,
+) -> None:
+    # A server whose own gaps are open answers 404 for them, again and again; the event was acknowledged all the same.
+    town = Town()
+    async with town.box("a.example") as here, town.box("b.example") as there:
+        room = await here.create(here.user("anna"))
+        await there.joining.join(there.user("bert"), room, [here.name])
+        first = await _raw(here, await here.say(room, here.user("anna"), "first"))
+        second = await _raw(here, await here.say(room, here.user("anna"), "second"))
+        town.knowing_nothing.add(here.name)
+        await there.receive(here.name, [second])
+        for _ in range(20):
+            await trio.sleep(INBOX_REFUSED_LIFE_S / 30)
+            assert await there.settle() == 1
+        await there.receive(here.name, [first])
+        assert await there.settle() == 0
+        assert await there.bodies(room) == ["first", "second"]
+
+
+async def test_what_its_sender_never_explains_is_given_up(autojump_clock: MockClock) -> None:
+    town = Town()
+    async with town.box("a.example") as here, town.box("b.example") as there:
+        room = await here.create(here.user("anna"))
+        await there.joining.join(there.user("bert"), room, [here.name])
+        await here.say(room, here.user("anna"), "lost")
+        raw = await _raw(here, await here.say(room, here.user("anna"), "late"))
+        town.knowing_nothing.add(here.name)
+        await there.receive(here.name, [raw])
+        for _ in range(5):
+            assert await there.settle() == 1
+        await trio.sleep(INBOX_REFUSED_LIFE_S + 1)
         assert await there.settle() == 0
         assert await there.ledger.read(inbox_book.rooms) == []

@@ -5,10 +5,11 @@ Source: Matrix S2S v1.19, "Backfilling and retrieving missing events".
 
 import trio
 
-from relay.base.errors import Fault, RelayError
+from relay.base.errors import Fault, PeerRefusedError, RelayError
 from relay.base.ids import EventId, RoomId, ServerName
 from relay.base.limits import (
     INBOX_LIFE_S,
+    INBOX_REFUSED_LIFE_S,
     INBOX_RETRY_FIRST_S,
     INBOX_RETRY_MOST_S,
     MAX_GAP_PAGES,
@@ -109,8 +110,10 @@ class RoomInboxes:
             self._refusals[event_id] = self._refusals.get(event_id, 0) + 1
         # By the time that this run has tried, not by the clock on the wall: that one may jump by years.
         tried_from_s = self._tried_from_s.setdefault(event_id, trio.current_time())
-        old = trio.current_time() - tried_from_s > INBOX_LIFE_S
-        if old or self._refusals.get(event_id, 0) >= _MOST_REFUSALS:
+        tried_for_s = trio.current_time() - tried_from_s
+        patience_s = INBOX_REFUSED_LIFE_S if _may_pass(error) else 0.0
+        refused = self._refusals.get(event_id, 0) >= _MOST_REFUSALS and tried_for_s >= patience_s
+        if refused or tried_for_s > INBOX_LIFE_S:
             self._refusals.pop(event_id, None)
             self._tried_from_s.pop(event_id, None)
             log.warning("rooms.event_given_up", room_tag=tag(room.room_id), code=error.code)
@@ -169,6 +172,13 @@ class MissingAncestorsError(RelayError):
 
     code = "event.missing_ancestors"
     fault = Fault.PEER
+
+
+def _may_pass(error: RelayError) -> bool:
+    """Return whether a server merely does not know yet, or is busy: its own gaps may still be open."""
+    return isinstance(error, MissingAncestorsError) or (
+        isinstance(error, PeerRefusedError) and error.status in (404, 429)
+    )
 
 
 def _drop_unless_joining(change: Change, room: RoomId, number: int) -> None:
