@@ -6,7 +6,7 @@ from pathlib import Path
 
 from relay.base.errors import ConfigError
 from relay.box.light import StatusLight
-from relay.box.profile import FOLDER, OVERRIDE, load_profile, match
+from relay.box.profile import FOLDER, OVERRIDE, Profile, load_profile, match
 
 _DEVICE_TREE = "proc/device-tree"
 _DMI = "sys/class/dmi/id"
@@ -49,10 +49,20 @@ def choose_profile(identity: Identity, *, folder: Path = FOLDER) -> str:
     return name
 
 
+def own_profile(state: Path | None, root: Path = Path("/")) -> tuple[str, Profile]:
+    """Return the name of this board's profile and the profile, with what the folder `state` overrides in it.
+
+    Raises:
+        ConfigError: no profile fits, or the override file is wrong.
+    """
+    name = choose_profile(identify(root))
+    return name, load_profile(name, override=None if state is None else state / OVERRIDE)
+
+
 def status_light(state: Path, root: Path = Path("/")) -> StatusLight:
     """Return the light of this board; the profile that lies in the folder `state` may name another."""
     try:
-        profile = load_profile(choose_profile(identify(root)), override=state / OVERRIDE)
+        _, profile = own_profile(state, root)
     except ConfigError:
         # Whoever looks at the board says what is wrong with its profile; the box itself does without a light.
         return StatusLight(())

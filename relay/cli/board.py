@@ -8,9 +8,9 @@ from typing import Any
 
 from relay.admin.operations import Finding
 from relay.base.errors import ConfigError
-from relay.box.board import Identity, choose_profile, identify
+from relay.box.board import Identity, identify, own_profile
 from relay.box.flash_health import look_at_flash
-from relay.box.profile import OVERRIDE, SCHEMA, Profile, load_profile
+from relay.box.profile import OVERRIDE, SCHEMA, Profile
 from relay.box.thermal import is_undervolted, temperature_c
 
 _ROOT = Path("/")
@@ -25,8 +25,7 @@ def describe(state: Path | None, root: Path = _ROOT) -> dict[str, Any]:
         ConfigError: no profile fits, or the override file is wrong.
     """
     identity = identify(root)
-    name = choose_profile(identity)
-    profile = load_profile(name, override=None if state is None else state / OVERRIDE)
+    name, profile = own_profile(state, root)
     return {
         "profile": name,
         "model": identity.model,
@@ -81,7 +80,7 @@ def _health_words(health: dict[str, Any]) -> list[str]:
 def find_on_the_board(state: Path, root: Path = _ROOT) -> Iterator[Finding]:
     """Yield what is wrong with the board itself: heat, power, worn flash, a wrong profile."""
     try:
-        profile = load_profile(choose_profile(identify(root)), override=state / OVERRIDE)
+        _, profile = own_profile(state, root)
     except ConfigError as error:
         yield Finding("fault", str(error), f"correct {OVERRIDE} in the state folder, or remove it")
         return
@@ -92,11 +91,11 @@ def find_on_the_board(state: Path, root: Path = _ROOT) -> Iterator[Finding]:
         yield Finding(level, f"the board is {temperature:.0f} C warm", "give it air, or a heat sink")
     if health["undervoltage"]:
         yield Finding("fault", "the power supply is too weak", "use a stronger supply and a short, thick cable")
-    if (flash := look_at_flash(state, root=root)) is not None and (
-        (flash.used_percent or 0) >= _WORN_PERCENT or flash.reserve in ("warning", "urgent")
-    ):
-        level = "fault" if flash.reserve == "urgent" or (flash.used_percent or 0) > 100 else "warning"
-        yield Finding(level, f"the flash {flash.device} is worn out", "make a backup now, then replace it")
+    flash = health["flash"] or {"used_percent": None, "reserve": ""}
+    used_percent = flash["used_percent"] or 0
+    if used_percent >= _WORN_PERCENT or flash["reserve"] in ("warning", "urgent"):
+        level = "fault" if flash["reserve"] == "urgent" or used_percent > 100 else "warning"
+        yield Finding(level, f"the flash {flash['device']} is worn out", "make a backup now, then replace it")
 
 
 def limits(found: dict[str, Any]) -> list[str]:

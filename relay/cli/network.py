@@ -8,8 +8,8 @@ from typing import Any
 
 from relay.app.version import VERSION
 from relay.base.errors import InvalidInputError
+from relay.box.board import choose_profile, identify
 from relay.box.network_service import NetworkUnavailableError, open_network_service
-from relay.cli.board import describe
 
 _MOST_SSID_BYTES = 32
 _NAME = "Doorstep"
@@ -28,7 +28,7 @@ def about(_folder: Path, _fields: dict[str, Any]) -> dict[str, Any]:
         pass
     return {
         "version": VERSION,
-        "board": describe(None)["profile"],
+        "board": choose_profile(identify()),
         "name": name or _NAME,
         "hostname": hostname,
         "system": system.get("NAME", ""),
