@@ -8,19 +8,19 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Self
 
 import trustme
 
 from relay.cli.bench.servers import free_port
+from tests.interop.listening_process import ListeningProcess
 from tests.interop.peer_clients import Api
-from tests.interop.synapse_peer import end_process, wait_until_answers, write_certificate
+from tests.interop.synapse_peer import wait_until_answers, write_certificate
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse battery"
 
 
-class BoxProcess:
+class BoxProcess(ListeningProcess):
     """One relay with its state folder; a context manager that starts and ends it.
 
     `state` is the state folder where it is not inside `folder`.
@@ -44,7 +44,6 @@ class BoxProcess:
         self.federation_port = port
         self.name = f"localhost:{behind or port}"
         self.base = f"http://127.0.0.1:{self.client_port}"
-        self.process: subprocess.Popen[bytes] | None = None
         write_certificate(authority, folder)
         self.password_file = folder / "password"
         self.password_file.write_text(PASSWORD)
@@ -108,26 +107,6 @@ class BoxProcess:
                 return
             threading.Event().wait(0.01)  # nothing announces it: ask again soon
         raise TimeoutError(self.name)
-
-    def stop(self) -> None:
-        """End the process with SIGTERM and wait."""
-        if self.process is not None:
-            end_process(self.process)
-            self.process = None
-
-    def kill(self) -> None:
-        """End the process as a power cut would end it."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def login(self, user: str = "anna", password: str = PASSWORD) -> Api:
         """Return the calls of a user of this box, logged in on a new device."""

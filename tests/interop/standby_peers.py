@@ -6,19 +6,19 @@ import socket
 import subprocess
 import threading
 import time
+from abc import abstractmethod
 from pathlib import Path
-from typing import Self
 
 from relay.cli.bench.servers import free_port
+from tests.interop.listening_process import ListeningProcess
 from tests.interop.peer_environments import nats_server, versitygw
-from tests.interop.synapse_peer import end_process
 
 USER, PASSWORD = "anna", "a password in a file"
 ACCESS_KEY, SECRET_KEY = "AKSTANDBY", "a secret in a file"
 BUCKET = "family"
 
 
-class Engine:
+class Engine(ListeningProcess):
     """One process that listens; a context manager that starts and ends it.
 
     Attributes:
@@ -34,11 +34,10 @@ class Engine:
         self.settings: dict[str, str] = {}
         self.credentials = folder / "credentials"
         self.credentials.touch(mode=0o600)
-        self.process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> tuple[list[str], dict[str, str]]:
         """Return what to run, and what stands in its environment."""
-        raise NotImplementedError
 
     def start(self, within_s: float = 20) -> None:
         """Start, and wait until it listens."""
@@ -51,26 +50,6 @@ class Engine:
                 return
             threading.Event().wait(0.02)  # nothing announces it: ask again soon
         raise TimeoutError(words[0])
-
-    def stop(self) -> None:
-        """End it kindly."""
-        if self.process is not None:
-            end_process(self.process)
-            self.process = None
-
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 class Nats(Engine):

@@ -1,18 +1,17 @@
 """A real Synapse on loopback, federating over TLS with certificates of a private CA, verified in both directions."""
 
 import secrets
-import signal
 import subprocess
 import threading
 import time
 import urllib.request
 from pathlib import Path
-from typing import Self
 
 import trustme
 
 from relay.cli.bench.servers import free_port
 from relay.cli.bench.synapse import SynapseSettings, register_with_secret
+from tests.interop.listening_process import ListeningProcess
 from tests.interop.peer_clients import Api
 
 
@@ -25,7 +24,7 @@ def write_certificate(authority: trustme.CA, folder: Path) -> None:
     authority.cert_pem.write_to_path(folder / "ca.crt")
 
 
-class SynapsePeer:
+class SynapsePeer(ListeningProcess):
     """One Synapse process; a context manager that starts and ends it."""
 
     def __init__(self, folder: Path, python: Path, authority: trustme.CA) -> None:
@@ -34,7 +33,6 @@ class SynapsePeer:
         port, self.client_port = free_port(), free_port()
         self.base = f"http://127.0.0.1:{self.client_port}"
         self._secret = secrets.token_hex(16)
-        self.process: subprocess.Popen[bytes] | None = None
         write_certificate(authority, folder)
         settings = SynapseSettings(
             folder=folder,
@@ -58,19 +56,6 @@ class SynapsePeer:
         wait_until_answers(f"{self.base}/health", self.process, within_s)
         return time.monotonic() - begun
 
-    def stop(self) -> None:
-        """End the process, kindly first."""
-        if self.process is not None:
-            end_process(self.process)
-            self.process = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     def register(self, user: str, password: str) -> Api:
         """Make a user with the shared secret and return her calls."""
         return Api(self.base, register_with_secret(self.client_port, self._secret, user, password)["access_token"])
@@ -93,14 +78,3 @@ def wait_until_answers(url: str, process: subprocess.Popen[bytes], within_s: flo
         except OSError:
             threading.Event().wait(0.01)  # nothing announces a foreign process's readiness: ask again soon
     raise TimeoutError(url)
-
-
-def end_process(process: subprocess.Popen[bytes], within_s: float = 15) -> None:
-    """Ask the process to end; after `within_s` seconds, end it."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(within_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
