@@ -3,7 +3,7 @@
 import contextlib
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,6 @@ from relay.admin.advice import next_step
 from relay.admin.operations import Finding
 from relay.app import holdings
 from relay.app.house import House
-from relay.app.standby import Watcher
 from relay.box.mounts import MOUNTS, mount_of
 from relay.delivery.bounds.admission import Admission
 from relay.delivery.pruning.shown import shown
@@ -23,6 +22,9 @@ from relay.store.ledger import Index
 _COMMIT_S = 60
 _WORST_FIRST = ("fault", "warning", "note")
 
+Watcher = Callable[[], tuple[dict[str, Any], list[Finding]]]
+"""What one worker of the house says of itself: its part of the status, and what it finds wrong."""
+
 
 class HouseReport:
     """`relay.admin.operations.Report`: what runs, what waits, what is wrong."""
@@ -32,11 +34,11 @@ class HouseReport:
         house: House,
         listening: dict[str, str],
         admission: Admission | None = None,
-        watch_standby: Watcher | None = None,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self._house = house
         self._admission = admission
-        self._watch_standby = watch_standby
+        self._watchers = watchers
         self._listening = listening
         self._begun_s = time.monotonic()
 
@@ -54,14 +56,14 @@ class HouseReport:
             "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
             **await holdings.show(house, self._admission),
             **await house.ledger.read(shown, house.server),
-            **(self._watch_standby()[0] if self._watch_standby is not None else {}),
+            **{name: value for watch in self._watchers for name, value in watch()[0].items()},
         }
 
     async def findings(self) -> list[Finding]:
         """Return what is wrong, worst first."""
         found = [finding for look in _LOOKS for finding in look(self._house)]
         found += await holdings.find(self._house)
-        found += self._watch_standby()[1] if self._watch_standby is not None else []
+        found += [finding for watch in self._watchers for finding in watch()[1]]
         return sorted(found, key=lambda finding: _WORST_FIRST.index(finding.level))
 
 

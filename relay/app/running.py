@@ -4,7 +4,7 @@ import errno
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -17,13 +17,13 @@ from relay.admin.operator import Operator
 from relay.admin.server import serve_admin
 from relay.app.backup import Backups
 from relay.app.family import family_door
-from relay.app.health import HouseReport
+from relay.app.health import HouseReport, Watcher
 from relay.app.house import House, open_house
 from relay.app.infirmary import Infirmary, NobodyHome, has_room
 from relay.app.moving import HouseMoving
 from relay.app.network import Network, open_network
 from relay.app.operator import HousePeople
-from relay.app.standby import Watcher, standby_key, standing_by
+from relay.app.standby import standby_key, standing_by
 from relay.app.supervised import ask_for_time, keep_told
 from relay.base import log
 from relay.base.config import ClientConfig, Config, FederationConfig, load
@@ -117,13 +117,13 @@ async def _serve(folder: Path, config: Config) -> bool:
         if status.fault:
             _say(f"{status.fault}: nothing new is taken in, what is intact can be read", status.fault_code)
         # A standby follows commits; beside a fault there are none.
-        watch_standby = None if status.fault else await stack.enter_async_context(standing_by(house))
+        watchers = () if status.fault else await stack.enter_async_context(standing_by(house))
         network = await open_network(house)
         async with trio.open_nursery() as signals:
             await signals.start(_listen_to_signals, stop)
             if status.fault_code == NoRoomError.code:
                 signals.start_soon(_start_again_with_room, house, stop)
-            await _serve_house(house, network, stop, light, watch_standby)
+            await _serve_house(house, network, stop, light, watchers)
             signals.cancel_scope.cancel()
     return stop.restart
 
@@ -162,7 +162,7 @@ def _say(what: str, code: str) -> None:
 
 
 async def _serve_house(
-    house: House, network: Network, stop: _Stop, light: StatusLight, watch_standby: Watcher | None = None
+    house: House, network: Network, stop: _Stop, light: StatusLight, watchers: Sequence[Watcher] = ()
 ) -> None:
     listening: dict[str, str] = {}
     supervisor = Supervisor()
@@ -170,7 +170,7 @@ async def _serve_house(
     people = HousePeople(house, leave_rooms)
     operator = HouseOperator(
         people,
-        HouseReport(house, listening, network.admission, watch_standby),
+        HouseReport(house, listening, network.admission, watchers),
         stop=stop,
         backups=Backups(house),
         moving=HouseMoving(house, people, partial(_as_it_is, network), running=True),

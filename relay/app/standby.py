@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import trio
 
 from relay.admin.operations import Finding
 from relay.app.folder_files import folder_files
+from relay.app.health import Watcher
 from relay.app.house import House
 from relay.app.network import MEDIA_FOLDER
 from relay.app.version import VERSION
@@ -25,23 +26,21 @@ if TYPE_CHECKING:
 _FINISH_S = 2.0
 _FAR_BEHIND_S = 60.0
 
-Watcher = Callable[[], "tuple[dict[str, Any], list[Finding]]"]
-
 
 @contextlib.asynccontextmanager
-async def standing_by(house: House) -> AsyncIterator[Watcher | None]:
+async def standing_by(house: House) -> AsyncIterator[Sequence[Watcher]]:
     """Let the commits of `house` follow to the target that its settings name, if they name one.
 
     To be left when nothing else changes the house any more: what is left is sent then, for a moment.
     """
     if not house.config.standby.target:
-        yield None
+        yield ()
         return
     standby = _make(house)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(standby.run)
         try:
-            yield partial(_watch, standby)
+            yield (partial(_watch, standby),)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _FINISH_S):
                 await standby.finish(_FINISH_S)
