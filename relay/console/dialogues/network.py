@@ -1,0 +1,31 @@
+"""How the box is connected, and joining a network."""
+
+from relay.console import words
+from relay.console.dialogues.asking import Scripts, asked
+from relay.console.script import Question, Say, Script
+
+
+class Network:
+    """Wi-Fi and what the box makes of it."""
+
+    def scripts(self) -> Scripts:
+        """Return what begins each command."""
+        return {
+            "network": self._network,
+            "wifi scan": self._wifi_scan,
+            "wifi join": self._wifi_join,
+        }
+
+    def _network(self) -> Script:
+        yield Say(words.network((yield from asked({"verb": "network"}))))
+        return None
+
+    def _wifi_scan(self) -> Script:
+        yield Say(words.networks((yield from asked({"verb": "wifi_scan"}))))
+        return None
+
+    def _wifi_join(self, name: str) -> Script:
+        password = yield Question("Password, empty for an open network: ", secret=True)
+        yield Say([f"Joining {name}. If it fails, everything stays as it was."])
+        yield Say(words.network((yield from asked({"verb": "wifi_join", "ssid": name, "password": password}))))
+        return None

@@ -1,0 +1,126 @@
+"""Settings: what is, what is planned, and doing it; for a new box all of it at once."""
+
+from collections.abc import Generator
+from typing import Any
+
+from relay.base.config import ClientConfig, FederationConfig
+from relay.base.errors import RelayError
+from relay.console import words
+from relay.console.actions import Keep, Leave
+from relay.console.dialogues.asking import Scripts, Surroundings, asked, new_password
+from relay.console.draft import BASICS, check
+from relay.console.script import Question, Say, Script, Step
+
+_USUAL = {"federation": FederationConfig().listen, "client": ClientConfig().listen}
+
+
+class Settings:
+    """Show, set, plan, apply, and the questions of a new box."""
+
+    def __init__(self, house: Surroundings) -> None:
+        self._house = house
+
+    def scripts(self) -> Scripts:
+        """Return what begins each command."""
+        return {
+            "show": self._show,
+            "set": self._set,
+            "drop": self._drop,
+            "plan": self.plan,
+            "apply": self._apply,
+            "setup": self._setup,
+        }
+
+    def _show(self, key: str = "") -> Script:
+        settings: dict[str, Any] = {}
+        if self._house.provisioned():
+            settings = words.flat((yield from asked({"verb": "show"}))["settings"])
+        chosen = {name: value for name, value in settings.items() if name.startswith(key)}
+        planned = {name: value for name, value in self._house.draft.shown().items() if name.startswith(key)}
+        lines = [f"{name} = {value}" for name, value in chosen.items()]
+        yield Say([*lines, *(f"{name} = {value}  (planned)" for name, value in planned.items())] or ["nothing set"])
+        return None
+
+    def _set(self, key: str, value: str = "") -> Script:
+        name, equals, text = key.partition("=")
+        if equals:
+            key, value = name, " ".join(filter(None, [text, value]))
+        if key == "password":
+            if value:
+                yield Say(["A password is asked for, never typed in the line: set password"])
+                return None
+            value = yield from new_password()
+        self._house.draft.set(key, value, provisioned=self._house.provisioned())
+        yield Keep(self._house.draft.kept())
+        return None
+
+    def _drop(self, key: str) -> Script:
+        if not self._house.draft.drop(key):
+            yield Say([f"{key} was not planned"])
+        yield Keep(self._house.draft.kept())
+        return None
+
+    def plan(self) -> Script:
+        """Say what is planned and what is missing."""
+        provisioned = self._house.provisioned()
+        lines = [f"{name} = {value}" for name, value in self._house.draft.shown().items()]
+        missing = [f"missing: {key}  ({BASICS[key]})" for key in self._house.draft.missing(provisioned=provisioned)]
+        if lines and not missing:
+            missing = ["apply does it." if provisioned else "Nothing is missing: apply sets the box up."]
+        yield Say([*lines, *missing] or ["nothing planned"])
+        return None
+
+    def _apply(self) -> Script:
+        provisioned = self._house.provisioned()
+        if self._house.draft.missing(provisioned=provisioned) or not self._house.draft.shown():
+            yield from self.plan()
+            return None
+        if not provisioned:
+            yield Say([f"Setting up {self._house.draft.value('name')}. This takes a few seconds."])
+        result = yield from self.applied(provisioned=provisioned)
+        if provisioned:
+            yield Say(["Saved. restart makes it count." if result["restart_needed"] else "Nothing changed."])
+            return None
+        yield Say([*self._house.drawn(result), *words.provisioned(result)])
+        if self._house.leave_when_applied:
+            yield Leave(applied=True)
+        return None
+
+    def applied(self, *, provisioned: bool) -> Generator[Step, Any, dict[str, Any]]:
+        """Apply the draft and forget it; return the operator's result."""
+        result = yield from asked(self._house.draft.request(provisioned=provisioned))
+        self._house.draft.clear()
+        yield Keep(None)
+        return result
+
+    def _setup(self) -> Script:
+        if self._house.provisioned():
+            yield Say(["This box is set up. show lists its settings, set changes them."])
+            return None
+        yield Say(["Enter takes what stands in brackets; Ctrl-C leaves the questions."])
+        for key in ("name", "owner", "password", *_USUAL):
+            yield from self._ask_for(key)
+        yield from self.plan()
+        answer = yield Question(f"Set up {self._house.draft.value('name')}, a name that can never change? [yes] ")
+        if answer.strip().lower() in ("", "y", "yes"):
+            yield from self._apply()
+        return None
+
+    def _ask_for(self, key: str) -> Generator[Step, Any, None]:
+        yield Say([f"{key}: {BASICS[key]}"])
+        while True:
+            default = self._house.draft.value(key)
+            if key == "password":
+                value = yield from new_password()
+            else:
+                default = default or _USUAL.get(key, "")
+                answer = yield Question(f"{key} [{default}]: " if default else f"{key}: ")
+                value = answer.strip() or default
+            try:
+                check(key, value, {"name": self._house.draft.value("name")} if self._house.draft.value("name") else {})
+            except RelayError as error:
+                yield Say([str(error) if value else "needed"])
+                continue
+            self._house.draft.set(key, value, provisioned=False)
+            yield Keep(self._house.draft.kept())
+            return
