@@ -7,14 +7,13 @@ from typing import Any
 from tests.interop.peer_clients import Api, quote
 
 
-def sync_until(api: Api, found: Callable[[dict[str, Any]], Any], within_s: float = 20) -> Any:
-    """Sync until `found(answer)` gives something true; returns that.
+def sync_until(api: Api, found: Callable[[dict[str, Any]], Any], within_s: float = 20, since: str = "") -> Any:
+    """Sync, from `since` on if it is given, until `found(answer)` gives something true; returns that.
 
     Raises:
         TimeoutError: it never did.
     """
     deadline = time.monotonic() + within_s
-    since = ""
     while time.monotonic() < deadline:
         query = f"timeout=1000{f'&since={quote(since)}' if since else ''}"
         answer = api.call("GET", f"v3/sync?{query}")
