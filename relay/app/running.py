@@ -2,7 +2,6 @@
 
 import errno
 import signal
-import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -16,6 +15,7 @@ from relay.admin.operations import HouseOperator
 from relay.admin.operator import Operator
 from relay.admin.server import serve_admin
 from relay.app.backup import Backups
+from relay.app.doors import Doors
 from relay.app.family import family_door
 from relay.app.health import HouseReport, Watcher
 from relay.app.house import House, open_house
@@ -25,22 +25,18 @@ from relay.app.network import Network, open_network
 from relay.app.operator import HousePeople
 from relay.app.standby import standby_key, standing_by
 from relay.app.supervised import ask_for_time, keep_told
+from relay.app.uplink import reaching_out
 from relay.base import log
-from relay.base.config import ClientConfig, Config, FederationConfig, load
+from relay.base.config import Config, load
 from relay.base.errors import DamagedError, RelayError, StorageError
 from relay.box.board import status_light
 from relay.box.light import Shown, StatusLight
-from relay.box.service import Supervisor, passed_sockets
+from relay.box.service import Supervisor
 from relay.delivery.home_again import greet_all, knock_all
 from relay.delivery.member_refresh import MemberRefresh
 from relay.store.faults import NoRoomError
 from relay.store.upgrade import UpgradeError
-from relay.transport.message import Endpoint
-from relay.transport.server import Server, listen, listen_on
-from relay.transport.tls import server_context
 
-# The ledger may take 8 s after this, and the whole stop 10: a long poll would use up any time it is given.
-_DRAIN_S = 1.5
 _ALIVE_S = 5.0
 _LOOK_FOR_ROOM_S = 30.0
 
@@ -165,6 +161,7 @@ async def _serve_house(
     house: House, network: Network, stop: _Stop, light: StatusLight, watchers: Sequence[Watcher] = ()
 ) -> None:
     listening: dict[str, str] = {}
+    watchers = [*watchers]
     supervisor = Supervisor()
     leave_rooms = MemberRefresh(house.ledger, network.writer, network.leaving, house.clock).leave_all
     people = HousePeople(house, leave_rooms)
@@ -186,7 +183,8 @@ async def _serve_house(
                 raise
             log.get_logger().warning("app.not_administered", errno=error.errno)
         async with trio.open_nursery() as doors:
-            front = _Doors(house, doors, stop, listening)
+            front = Doors(house, doors, stop.asked, listening)
+            watchers.append(front.watch)
             await front.open("client", house.config.client, family_door(house, network).answer)
             await knock_all(house.ledger, network.outboxes, house.server)
             await front.open("federation", house.config.federation, network.federation.answer)
@@ -198,39 +196,16 @@ async def _serve_house(
             log.get_logger().info("app.opened", boot=house.ledger.boot)
             supervisor.ready(f"serving {house.server}")
             workers.start_soon(keep_told, supervisor, house.ledger, light)
-            await stop.asked.wait()
-            supervisor.stopping()
+            async with reaching_out(house, listening) as reaching:
+                watchers.extend(reaching)
+                await stop.asked.wait()
+                supervisor.stopping()
         workers.cancel_scope.cancel()
     log.get_logger().info("app.closed")
 
 
 async def _as_it_is(network: Network) -> Network:
     return network
-
-
-class _Doors:
-    """Opens doors into one nursery; all close when the house stops."""
-
-    def __init__(self, house: House, nursery: trio.Nursery, stop: _Stop, listening: dict[str, str]) -> None:
-        self._house = house
-        self._nursery = nursery
-        self._stop = stop
-        self._listening = listening
-        self._passed = passed_sockets()
-
-    async def open(self, name: str, config: ClientConfig | FederationConfig, answer: Endpoint) -> None:
-        """Listen, or take the socket of that name that was passed in; note the real address under `name`."""
-        tls = _certificate(self._house) if config.tls else None
-        passed = self._passed.get(name)
-        door = await listen(config.listen, tls) if passed is None else listen_on(passed, tls)
-        await self._nursery.start(partial(Server(answer).run, [door], stop=self._stop.asked, drain_s=_DRAIN_S))
-        self._listening[name] = f"{'https' if config.tls else 'http'}://{door.address}"
-
-
-def _certificate(house: House) -> ssl.SSLContext:
-    tls = house.config.tls
-    cert, key = (tls.cert, tls.key) if tls.cert else ("tls/cert.pem", "tls/key.pem")
-    return server_context(house.folder / cert, house.folder / key)
 
 
 async def _listen_to_signals(stop: _Stop, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
+from relay.base.config_uplink import UplinkConfig
 from relay.base.errors import ConfigError
 from relay.base.ids import ServerName
+from relay.base.networks import parse_networks
 from relay.base.off_box import parse_place
 from relay.base.typed_toml import UnknownSettingError, parse_table, read_toml, refuse_unknown
 
@@ -48,7 +50,11 @@ class FederationConfig:
 
     listen: str = "[::]:8448"
     tls: bool = True
-    """False only behind a trusted reverse proxy, on loopback."""
+    """False only behind a trusted reverse proxy: on loopback, or for those that `behind_proxy` names."""
+    behind_proxy: str = ""
+    """Addresses and networks of reverse proxies whose `X-Forwarded-For` is believed; divided by commas."""
+    proxy_from: str = ""
+    """The same, of proxies whose every connection begins with a PROXY protocol header, version 2."""
     allow_private_peers: bool = False
     """Whether requests to private and loopback addresses are made; the desk profile allows them."""
     signing_key_days: int = 0
@@ -58,7 +64,7 @@ class FederationConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        split_address(self.listen)
+        _check_door("federation", self)
         _bound("federation.signing_key_days", self.signing_key_days, 0, 3650)
         _bound("federation.connect_timeout_s", self.connect_timeout_s, 0.1, 300)
         _bound("federation.request_timeout_s", self.request_timeout_s, 1, 600)
@@ -70,13 +76,23 @@ class ClientConfig:
 
     listen: str = "127.0.0.1:8008"
     tls: bool = False
-    """Plain HTTP is for loopback and for a reverse proxy on this machine."""
+    """Plain HTTP is for loopback, and for a reverse proxy that `behind_proxy` names."""
+    behind_proxy: str = ""
+    """Addresses and networks of reverse proxies whose `X-Forwarded-For` is believed; divided by commas."""
+    proxy_from: str = ""
+    """The same, of proxies whose every connection begins with a PROXY protocol header, version 2."""
     public_url: str = ""
     """What apps are told to use; empty means it follows from `listen`."""
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        split_address(self.listen)
+        _check_door("client", self)
+
+
+def _check_door(name: str, door: FederationConfig | ClientConfig) -> None:
+    split_address(door.listen)
+    parse_networks(f"{name}.behind_proxy", door.behind_proxy)
+    parse_networks(f"{name}.proxy_from", door.proxy_from)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -276,6 +292,7 @@ class Config:
     federation: FederationConfig = FederationConfig()
     client: ClientConfig = ClientConfig()
     tls: TlsConfig = TlsConfig()
+    uplink: UplinkConfig = dataclasses.field(default_factory=UplinkConfig)
     store: StoreConfig = StoreConfig()
     rate: RateConfig = RateConfig()
     delivery: DeliveryConfig = DeliveryConfig()

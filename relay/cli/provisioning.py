@@ -70,7 +70,8 @@ def plan_config(plan: ProvisionPlan) -> Config:
     config = Config(server=ServerConfig(name=parse_server_name(plan.name), profile=plan.profile))
     if plan.owner:
         make_user_id(plan.owner, config.server.name)
-    settings = {"federation.allow_private_peers": "true"} if plan.profile == "desk" else {}
+    at_desk = plan.profile == "desk"
+    settings = {"federation.allow_private_peers": "true"} if at_desk else {"uplink.announce": "true"}
     for key, value in (
         ("federation.listen", plan.federation),
         ("client.listen", plan.client),
@@ -102,8 +103,12 @@ def is_loopback(address: str) -> bool:
 def refuse_plain_outside(config: Config) -> None:
     """Raise ConfigError where a door without TLS would be open beyond this machine."""
     for section, door in (("client", config.client), ("federation", config.federation)):
-        if not door.tls and not is_loopback(door.listen):
-            raise ConfigError(f"{section}.tls is false, but {door.listen} is not loopback; plain HTTP stays inside")
+        # With proxies named the door is open to them and to this machine alone.
+        if not door.tls and not door.behind_proxy and not is_loopback(door.listen):
+            raise ConfigError(
+                f"{section}.tls is false, but {door.listen} is not loopback; plain HTTP stays inside, "
+                f"unless {section}.behind_proxy names the reverse proxy"
+            )
 
 
 def provisioned(folder: Path) -> bool:

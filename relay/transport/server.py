@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
 import ipaddress
@@ -18,14 +17,19 @@ from relay.base.config import split_address
 from relay.base.errors import ConfigError
 from relay.base.limits import HANDSHAKE_TIMEOUT_S, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS
 from relay.base.log import get_logger
+from relay.base.networks import Networks
 from relay.transport.body_budget import BodyBudget
 from relay.transport.conversation import Conversation
-from relay.transport.message import Endpoint, Request, Response
+from relay.transport.forwarded import Forwarding
+from relay.transport.message import Endpoint
+from relay.transport.preamble import Preamble
 from relay.transport.wire.events import Wire
 from relay.transport.wire.http1 import Http1
+from relay.transport.wire.proxy_protocol import ProxyHeaderError, read_proxy_header
 
 log = get_logger()
 
+NOBODY = Networks()
 _BACKLOG = 256
 _ACCEPT_PAUSE_S = 0.1
 # What accept(2) answers when the machine, not the peer, is short of something.
@@ -97,7 +101,9 @@ class Server:
 
     Args:
         answer: the door.
-        behind_proxy: believe the last `X-Forwarded-For` of connections from this machine.
+        behind_proxy: whose `X-Forwarded-For` is believed.
+        proxy_from: whose connections begin with a PROXY protocol header, must do so, and are believed.
+        only_known: connections that come neither from this machine nor from `behind_proxy` are closed.
         most_connections: of all peers together; the longest idle one makes room.
         most_per_address: of one address, an IPv6 /64 counting as one.
     """
@@ -106,14 +112,17 @@ class Server:
         self,
         answer: Endpoint,
         *,
-        behind_proxy: bool = False,
+        behind_proxy: Networks = NOBODY,
+        proxy_from: Networks = NOBODY,
+        only_known: bool = False,
         clock: Clock | None = None,
         most_connections: int = MAX_CONNECTIONS,
         most_per_address: int = MAX_CONNECTIONS_PER_ADDRESS,
     ) -> None:
         self._answer = answer
         self._clock = clock or SystemClock()
-        self._behind_proxy = behind_proxy
+        self._proxy_from = proxy_from
+        self._only_known = only_known
         self._most_connections = most_connections
         self._most_per_address = most_per_address
         self._count = 0
@@ -122,6 +131,8 @@ class Server:
         self._date = (0, b"")
         self._draining = False
         self._budget = BodyBudget()
+        self.forwarding = Forwarding(behind_proxy)
+        self._answer_forwarded = self.forwarding.around(answer)
 
     @property
     def connections(self) -> int:
@@ -183,24 +194,15 @@ class Server:
                 connections.start_soon(self._serve, stream, listening.tls)
 
     async def _serve(self, stream: trio.SocketStream, tls: ssl.SSLContext | None) -> None:
-        address = _address_of(stream)
-        group = _group_of(address)
-        if self._counts.get(group, 0) >= self._most_per_address and not self._trusts(address):
-            log.debug("transport.address_refused")
-            await trio.aclose_forcefully(stream)
-            return
         if self._count >= self._most_connections and not self._make_room():
             log.warning("transport.connection_refused", connections=self._count)
             await trio.aclose_forcefully(stream)
             return
         self._count += 1
-        self._counts[group] = self._counts.get(group, 0) + 1
         try:
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if tls is None:
-                await self.converse(stream, address=address)
-            else:
-                await self._shake_hands(stream, tls, address)
+            address = _address_of(stream)
+            await (self._admit_introduced if address in self._proxy_from else self._admit)(stream, tls, address)
         except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             log.debug("transport.connection_broken")
         except* Exception as errors:  # noqa: BLE001 - a bug of ours costs this connection, not the others
@@ -208,11 +210,40 @@ class Server:
         finally:
             stream.socket.close()
             self._count -= 1
+
+    async def _admit_introduced(self, stream: trio.abc.Stream, tls: ssl.SSLContext | None, proxy_address: str) -> None:
+        """Serve a connection of a proxy that begins with whom it speaks for; close any other."""
+        preamble = Preamble(stream)
+        try:
+            with trio.fail_after(HANDSHAKE_TIMEOUT_S):
+                source = await _introduction(preamble)
+        except (ProxyHeaderError, trio.TooSlowError):
+            log.warning("transport.proxy_refused")
+            await trio.aclose_forcefully(stream)
+            return
+        await self._admit(preamble, tls, source or proxy_address)
+
+    async def _admit(self, stream: trio.abc.Stream, tls: ssl.SSLContext | None, address: str) -> None:
+        """Serve a connection whose address is known, unless there are too many from there."""
+        group = _group_of(address)
+        if self._counts.get(group, 0) >= self._most_per_address and not self._trusts(address):
+            log.debug("transport.address_refused")
+            return
+        if self._only_known and not self._trusts(address) and not _is_here(address):
+            log.debug("transport.stranger_refused")
+            return
+        self._counts[group] = self._counts.get(group, 0) + 1
+        try:
+            if tls is None:
+                await self.converse(stream, address=address)
+            else:
+                await self._shake_hands(stream, tls, address)
+        finally:
             self._counts[group] -= 1
             if not self._counts[group]:
                 del self._counts[group]
 
-    async def _shake_hands(self, stream: trio.SocketStream, tls: ssl.SSLContext, address: str) -> None:
+    async def _shake_hands(self, stream: trio.abc.Stream, tls: ssl.SSLContext, address: str) -> None:
         secured = trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
         with trio.move_on_after(HANDSHAKE_TIMEOUT_S) as patience:
             await secured.do_handshake()
@@ -230,17 +261,10 @@ class Server:
         return bool(idle)
 
     def _trusts(self, address: str) -> bool:
-        return self._behind_proxy and address != "" and ipaddress.ip_address(address).is_loopback
+        return address in self.forwarding.trusted
 
     def _endpoint(self, address: str) -> Endpoint:
         return self._answer_forwarded if self._trusts(address) else self._answer
-
-    async def _answer_forwarded(self, request: Request) -> Response:
-        """Answer with the address that the reverse proxy in front of us saw."""
-        hops = ",".join(request.headers.all("x-forwarded-for")).split(",")
-        with contextlib.suppress(ValueError):
-            request.address = str(ipaddress.ip_address(hops[-1].strip()))
-        return await self._answer(request)
 
     def _today(self) -> bytes:
         second = self._clock.wall_ms() // 1000
@@ -248,6 +272,23 @@ class Server:
             # Names are English: no locale is ever set. email.utils would say the same for 0.3 MiB.
             self._date = (second, time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(second)).encode("ascii"))
         return self._date[1]
+
+
+async def _introduction(preamble: Preamble) -> str:
+    """Take the PROXY protocol header off; return whom the proxy speaks for, empty for itself.
+
+    Raises:
+        ProxyHeaderError: there is none.
+    """
+    while (header := read_proxy_header(preamble.ahead)) is None:
+        if not await preamble.look():
+            raise ProxyHeaderError("the connection ended before its PROXY protocol header")
+    preamble.drop(header.length_bytes)
+    return header.source
+
+
+def _is_here(address: str) -> bool:
+    return address != "" and ipaddress.ip_address(address).is_loopback
 
 
 def _address_of(stream: trio.SocketStream) -> str:

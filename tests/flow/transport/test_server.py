@@ -9,6 +9,8 @@ import pytest
 import trio
 
 from relay.base.errors import ConfigError
+from relay.base.limits import HANDSHAKE_TIMEOUT_S
+from relay.base.networks import parse_networks
 from relay.transport import server as server_module
 from relay.transport.client import HttpClient
 from relay.transport.destination import Destination
@@ -16,7 +18,9 @@ from relay.transport.dialing import TcpDialer
 from relay.transport.message import Request, Response
 from relay.transport.server import Listening, Server, listen, listen_on
 from relay.transport.tls import client_context, server_context
+from relay.transport.wire.proxy_protocol import SIGNATURE
 
+HERE, ELSEWHERE = parse_networks("x.y", "127.0.0.1"), parse_networks("x.y", "10.0.0.1")
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -121,8 +125,83 @@ async def test_the_proxy_in_front_of_us_tells_the_address_and_strangers_do_not()
     async def direct(there: Open) -> None:
         assert b"<127.0.0.1>" in await ask(await there.connect(), request)
 
-    await running(Server(show_address, behind_proxy=True), behind)
+    await running(Server(show_address, behind_proxy=HERE), behind)
+    await running(Server(show_address, behind_proxy=ELSEWHERE), direct)
     await running(Server(show_address), direct)
+
+
+def introduced(address: str) -> bytes:
+    source = socket.inet_aton(address)
+    return SIGNATURE + b"\x21\x11\x00\x0c" + source + socket.inet_aton("192.0.2.1") + bytes(4)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_a_trusted_proxy_names_the_address_in_front_of_everything(secure: bool, certificates: Path) -> None:
+    tls = server_context(certificates / "cert.pem", certificates / "key.pem") if secure else None
+    client = client_context(certificates / "ca.pem")
+    client.set_alpn_protocols(["http/1.1"])
+
+    async def act(there: Open) -> None:
+        for address in ("198.51.100.7", "198.51.100.8"):
+            stream: Any = await there.connect()
+            await stream.send_all(introduced(address)[:20])
+            await trio.sleep(0.01)
+            await stream.send_all(introduced(address)[20:])
+            if secure:
+                stream = trio.SSLStream(stream, client, server_hostname="localhost")
+            assert f"<{address}>".encode() in await ask(stream)
+
+    # Each of them has connections of its own: one apiece is enough for two.
+    await running(Server(show_address, proxy_from=HERE, most_per_address=1), act, tls=tls)
+
+
+async def test_too_many_of_one_address_behind_the_proxy_are_refused() -> None:
+    async def act(there: Open) -> None:
+        streams = [await there.connect() for _ in range(2)]
+        for stream in streams:
+            await stream.send_all(introduced("198.51.100.7"))
+        assert b"200" in await ask(streams[0])
+        assert await ended(streams[1])
+
+    await running(Server(show_address, proxy_from=HERE, most_per_address=1), act)
+
+
+async def test_a_trusted_proxy_without_a_header_and_a_stranger_with_one_are_closed() -> None:
+    async def without(there: Open) -> None:
+        stream = await there.connect()
+        await stream.send_all(GET)
+        assert await ended(stream)
+        half = await there.connect()
+        await half.send_all(introduced("198.51.100.7")[:20])
+        await half.send_eof()
+        assert await ended(half)
+
+    async def stranger(there: Open) -> None:
+        heard = await ask(await there.connect(), introduced("198.51.100.7") + GET)
+        assert b"<" not in heard
+
+    await running(Server(show_address, proxy_from=HERE), without)
+    await running(Server(show_address, proxy_from=ELSEWHERE), stranger)
+
+
+async def test_a_proxy_that_says_nothing_at_all_is_not_waited_for(autojump_clock: object) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    server = Server(show_address, proxy_from=HERE)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server._admit_introduced, ours, None, "127.0.0.1")
+        assert await theirs.receive_some() == b""
+        assert trio.current_time() <= HANDSHAKE_TIMEOUT_S + 1
+
+
+async def test_a_door_without_tls_knows_this_machine_and_its_proxies_alone() -> None:
+    async def act(there: Open) -> None:
+        inside, outside = await there.connect(), await there.connect()
+        await inside.send_all(introduced("127.0.0.9"))
+        assert b"<127.0.0.9>" in await ask(inside)
+        await outside.send_all(introduced("198.51.100.7"))
+        assert await ended(outside)
+
+    await running(Server(show_address, proxy_from=HERE, only_known=True), act)
 
 
 async def test_a_drain_finishes_what_has_begun_and_closes_the_rest() -> None:
