@@ -1,7 +1,14 @@
 """Time as an argument: rooms take a `Clock`, tests give them one that does not move by itself."""
 
+import datetime
+import re
 import time
+from pathlib import Path
 from typing import Protocol
+
+# The day this release was begun; a package carries the exact moment of its commit.
+_RELEASED = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
+_STAMP = Path(__file__).resolve().parents[2] / "version"
 
 
 class Clock(Protocol):
@@ -18,3 +25,20 @@ class SystemClock:
     def wall_ms(self) -> int:
         """Return milliseconds since 1970-01-01 UTC."""
         return time.time_ns() // 1_000_000
+
+
+def stamped(path: Path = _STAMP) -> datetime.datetime:
+    """Return the moment in the package's version (`0.4.0+20261123194643.88d376f1a~deb13`), else the release's date."""
+    try:
+        found = re.search(r"\+(\d{8})(\d{6})\.", path.read_text("ascii"))
+        return datetime.datetime.fromisoformat(f"{found[1]}T{found[2]}+00:00") if found else _RELEASED
+    except (OSError, ValueError):
+        return _RELEASED
+
+
+EARLIEST = stamped()
+
+
+def is_set(now_s: float) -> bool:
+    """Return whether a clock that shows `now_s` (seconds since 1970) can be right: it is not before this release."""
+    return now_s >= EARLIEST.timestamp()

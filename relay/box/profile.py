@@ -16,6 +16,7 @@ from relay.base.typed_toml import parse_table, read_toml
 FOLDER = Path(__file__).resolve().parents[2] / "firmware_profiles"
 OVERRIDE = "profile.toml"
 SCHEMA = 1
+_KEY_MAX = 0x2FF
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
@@ -113,21 +114,22 @@ class Lights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Button:
-    """The one button: a GPIO line by chip and number, or a key of an input device."""
+    """The one button: a key of an input device, as the kernel makes one of a GPIO line (gpio-keys) or of a keyboard.
+
+    Attributes:
+        device: the input device's name, or a path under `/dev/input`; empty for the first one that has the key.
+        key: the key's code (`KEY_` and `BTN_` in include/uapi/linux/input-event-codes.h of the kernel).
+    """
 
     source: str = "none"
-    chip: str = ""
-    line: int = -1
-    active_low: bool = True
+    device: str = ""
     key: int = 0
 
     def __post_init__(self) -> None:
         """Check the words."""
-        _one_of("button.source", self.source, ("none", "gpio", "evdev"))
-        if self.source == "gpio" and (not self.chip or self.line < 0):
-            raise ConfigError("button.source is gpio: button.chip and button.line are missing")
-        if self.source == "evdev" and not self.key:
-            raise ConfigError("button.source is evdev: button.key is missing")
+        _one_of("button.source", self.source, ("none", "evdev"))
+        if self.source == "evdev" and not 0 < self.key <= _KEY_MAX:
+            raise ConfigError(f"button.source is evdev: button.key is missing, 1 to {_KEY_MAX}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from relay.admin.advice import next_step
 from relay.admin.operations import Finding
+from relay.base.clock import is_set
 from relay.base.config import Config, load
 from relay.base.errors import ConfigError, RelayError
 from relay.base.limits import MIB
@@ -26,8 +27,6 @@ _EARLY_WARNING = 3
 _SOON_DAYS = 14
 _BACKUP_DAYS = 30
 _DAY_S = 24 * 3600
-# A clock before this is a clock that was never set.
-_BUILT = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 
 
 def find_without_box(folder: Path) -> list[Finding]:
@@ -149,7 +148,7 @@ def _look_at_the_mount(folder: Path, _config: Config) -> Iterator[Finding]:
 
 
 def _look_at_the_clock(_folder: Path, _config: Config) -> Iterator[Finding]:
-    if datetime.datetime.now(datetime.UTC) < _BUILT:
+    if not is_set(datetime.datetime.now(datetime.UTC).timestamp()):
         yield Finding("fault", "the clock is wrong", "set it at the console: time set, with the time in UTC")
 
 

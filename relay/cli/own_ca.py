@@ -10,6 +10,7 @@ import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from relay.base.clock import EARLIEST
 from relay.base.ids import ServerName, split_server_name
 from relay.cli.files import sync_folder, write_whole
 
@@ -25,7 +26,6 @@ _CA_DAYS = 20 * 365
 # Apple refuses leaves of a user's own CA that are valid for more than 825 days.
 _LEAF_DAYS = 800
 _RENEW_DAYS = 60
-_EARLIEST_NOW = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 
 
 def make_own_ca(state: Path, name: ServerName, now: datetime.datetime) -> str:
@@ -94,7 +94,7 @@ def fingerprint(state: Path) -> str:
 
 
 def _begin(now: datetime.datetime) -> datetime.datetime:
-    return max(now, _EARLIEST_NOW)
+    return max(now, EARLIEST)
 
 
 def _write_leaf(folder: Path, name: ServerName, now: datetime.datetime) -> None:

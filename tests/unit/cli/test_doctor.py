@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import trustme
 
+from relay.base import clock
 from relay.base.config import Config
 from relay.base.ids import ServerName
 from relay.base.limits import MIB
@@ -74,7 +75,7 @@ def test_a_card_is_full_where_nothing_new_is_taken_in_and_warned_of_before(
 
 
 def test_a_clock_before_the_box_was_built_is_a_fault(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_BUILT", NOW + datetime.timedelta(days=1))
+    monkeypatch.setattr(clock, "EARLIEST", NOW + datetime.timedelta(days=1))
     assert ("fault", "the clock is wrong") in found(box)
 
 
