@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from relay.base.config import FILE_NAME as SETTINGS
-from relay.base.config import Config
+from relay.base.config import OWNER_FILE_NAME, Config
 from relay.base.errors import StorageError
 from relay.base.limits import MAX_BACKUP_FILE_BYTES, MIB
 
@@ -23,6 +23,8 @@ _NOT_TAKEN = frozenset(
         "root.key",
         "console",
         "provisioning",
+        OWNER_FILE_NAME,
+        "guesses.json",
     }
 )
 _PASSING = (".part", ".new", ".restoring", ".lost", ".sock")

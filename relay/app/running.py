@@ -23,6 +23,7 @@ from relay.app.infirmary import Infirmary, NobodyHome, has_room
 from relay.app.moving import HouseMoving
 from relay.app.network import Network, open_network
 from relay.app.operator import HousePeople
+from relay.app.ownership import keep_owners_noted, note_owners
 from relay.app.standby import standby_key, standing_by
 from relay.app.supervised import ask_for_time, keep_told
 from relay.app.uplink import reaching_out
@@ -80,6 +81,7 @@ async def open_offline(folder: Path, config: Config) -> AsyncIterator[Operator]:
             moving=moving,
             standby_key=partial(standby_key, house),
         )
+        await note_owners(house)
 
 
 class _Stop:
@@ -175,6 +177,7 @@ async def _serve_house(
     )
     async with trio.open_nursery() as workers:
         await network.start(workers)
+        workers.start_soon(keep_owners_noted, house)
         try:
             await workers.start(partial(serve_admin, house.folder, operator))
         except OSError as error:

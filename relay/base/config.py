@@ -17,6 +17,7 @@ from relay.base.off_box import parse_place
 from relay.base.typed_toml import UnknownSettingError, parse_table, read_toml, refuse_unknown
 
 FILE_NAME = "relay.toml"
+OWNER_FILE_NAME = "owner.json"
 
 
 def _bound(name: str, value: float, least: float, most: float) -> None:

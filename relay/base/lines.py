@@ -61,21 +61,28 @@ def good(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def bad(error: RelayError) -> dict[str, Any]:
-    """Return the reply to a request that was refused or failed."""
-    return {
+    """Return the reply to a request that was refused or failed; `retry_after_s` only where that is known."""
+    reply: dict[str, Any] = {
         "ok": False,
         "code": error.code,
         "fault": error.fault.value,
         "retryable": error.retryable,
         "message": str(error),
     }
+    if error.retry_after_s is not None:
+        reply["retry_after_s"] = round(error.retry_after_s, 1)
+    return reply
 
 
 class AnsweredError(RelayError):
     """The other side's refusal, as it said it."""
 
     def __init__(self, reply: dict[str, Any]) -> None:
-        super().__init__(str(reply.get("message", "refused without a reason")))
+        after_s = reply.get("retry_after_s")
+        super().__init__(
+            str(reply.get("message", "refused without a reason")),
+            retry_after_s=float(after_s) if isinstance(after_s, int | float) else None,
+        )
         self.code = str(reply.get("code", "internal"))
         faults = {fault.value: fault for fault in Fault}
         self.fault = faults.get(str(reply.get("fault")), Fault.BUG)

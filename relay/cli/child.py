@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from relay.base.config import FILE_NAME
+from relay.base.config import FILE_NAME, OWNER_FILE_NAME
 from relay.base.errors import Fault
 from relay.base.limits import MAX_ADMIN_LINE_BYTES
 from relay.cli.files import write_whole
@@ -94,6 +94,15 @@ class ChildOperator:
     def provisioned(self) -> bool:
         """Return whether the folder is a box."""
         return (self._folder / FILE_NAME).exists()
+
+    def claimed(self) -> bool:
+        """Return whether the folder is a box that somebody looks after; where that cannot be read, somebody does."""
+        if not self.provisioned():
+            return False
+        try:
+            return json.loads((self._folder / OWNER_FILE_NAME).read_bytes())["claimed"] is not False
+        except (OSError, ValueError, KeyError, TypeError):
+            return True
 
     def place(self) -> Place:
         """Return where the box is found, as far as the kernel and the settings tell."""

@@ -224,6 +224,13 @@ def _about_the_network(verb: str) -> Callable[[Path, dict[str, Any]], dict[str, 
     return carry_out
 
 
+def _owner_check(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    from relay.cli.owner import owner_check
+
+    return owner_check(folder, fields)
+
+
+_LOCAL["owner_check"] = _owner_check
 _NETWORK_VERBS = ("about", "network", "wifi_scan", "wifi_join", "hostname_set", "device_name_set")
 _LOCAL.update({verb: _about_the_network(verb) for verb in _NETWORK_VERBS})
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from relay.base.errors import InvalidInputError, RelayError
 from relay.base.limits import MAX_CONSOLE_REMEMBERED_REPLIES
-from relay.base.lines import parse_line, result_of
+from relay.base.lines import bad, parse_line, result_of
 from relay.console.actions import Keep
 from relay.console.dialogues import Dialogues
 from relay.console.draft import Draft
@@ -115,14 +115,7 @@ def _good(seq: object, result: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _bad(seq: object, error: RelayError) -> dict[str, Any]:
-    return {
-        "seq": seq,
-        "ok": False,
-        "code": error.code,
-        "fault": error.fault.value,
-        "retryable": error.retryable,
-        "message": str(error),
-    }
+    return {"seq": seq, **bad(error)}
 
 
 def too_long(limit_bytes: int) -> dict[str, Any]:

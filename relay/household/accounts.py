@@ -31,6 +31,9 @@ _SET_PASSWORD = Operation(301, "UPDATE accounts SET password_hash = ? WHERE user
 _DEACTIVATE = Operation(302, "UPDATE accounts SET password_hash = NULL, deactivated_ms = ? WHERE user = ?")
 OPERATIONS = (_CREATE, _SET_PASSWORD, _DEACTIVATE)
 
+ADMINS = "admins"
+"""The topic of changes in who looks after the box, or by which password."""
+
 # Each hash takes its memory for a moment; two at once would double the peak of the whole relay.
 _one_at_a_time = trio.CapacityLimiter(1)
 
@@ -65,6 +68,7 @@ def create(change: Change, user: UserId, password_hash: str, now_ms: int, *, adm
     if exists(change, user):
         raise UserInUseError("this user name is taken")
     change.write(_CREATE, change.intern(user), password_hash, now_ms, int(admin))
+    change.wake(ADMINS)
 
 
 def exists(index: Index, user: UserId) -> bool:
@@ -91,6 +95,7 @@ def set_password(change: Change, user: UserId, password_hash: str) -> None:
     """
     _require_active(change, user)
     change.write(_SET_PASSWORD, password_hash, change.intern(user))
+    change.wake(ADMINS)
 
 
 def deactivate(change: Change, user: UserId, now_ms: int) -> None:
@@ -101,12 +106,21 @@ def deactivate(change: Change, user: UserId, now_ms: int) -> None:
     """
     _require_active(change, user)
     change.write(_DEACTIVATE, now_ms, change.intern(user))
+    change.wake(ADMINS)
 
 
 def list_accounts(index: Index) -> list[Account]:
     """Return everybody, oldest account first."""
     rows = index.rows("SELECT user, admin, deactivated_ms IS NULL FROM accounts ORDER BY created_ms, user")
     return [Account(UserId(index.name(user)), bool(admin), bool(active)) for user, admin, active in rows]
+
+
+def admin_hashes(index: Index) -> list[str]:
+    """Return the password hashes of everybody who looks after the box, oldest account first."""
+    rows = index.rows(
+        "SELECT password_hash FROM accounts WHERE admin AND deactivated_ms IS NULL ORDER BY created_ms, user"
+    )
+    return [text for (text,) in rows if text]
 
 
 def check_password(text: str) -> None:
