@@ -81,11 +81,18 @@ class ChildCall:
 
 
 class ChildOperator:
-    """The operator of one state folder; `quiet` keeps the children's log off a terminal that is being drawn on."""
+    """The operator of one state folder.
 
-    def __init__(self, folder: Path, *, quiet: bool) -> None:
+    Args:
+        folder: the state folder.
+        quiet: keeps the children's log off a terminal that is being drawn on.
+        planned: what a draft begins with.
+    """
+
+    def __init__(self, folder: Path, *, quiet: bool, planned: dict[str, str] | None = None) -> None:
         self._folder = folder
         self._quiet = quiet
+        self._planned = planned or {}
 
     def begin(self, fields: dict[str, Any]) -> ChildCall:
         """Begin one request."""
@@ -122,10 +129,10 @@ class ChildOperator:
         try:
             draft = json.loads((self._folder / _DRAFT).read_bytes())
         except (OSError, ValueError):
-            return {}
+            draft = {}
         if not isinstance(draft, dict):
-            return {}
-        return {key: value for key, value in draft.items() if isinstance(value, str)}
+            draft = {}
+        return self._planned | {key: value for key, value in draft.items() if isinstance(value, str)}
 
     def keep_draft(self, draft: dict[str, str] | None) -> None:
         """Write the draft, or remove it and its folder."""

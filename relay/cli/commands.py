@@ -24,6 +24,12 @@ _LOOK_EVERY_S = 0.1
 state_option = click.option(
     "--state", type=click.Path(path_type=Path), required=True, metavar="DIR", help="the state folder"
 )
+profile_option = click.option(
+    "--profile",
+    default="",
+    metavar="NAME",
+    help="the board it runs on; unless given: this board in /var/lib/doorstep, desk anywhere else",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="one JSON object for programs")
 password_option = click.option(
     "--password-file", type=click.Path(path_type=Path), metavar="F", help="its first line is the password"
@@ -64,7 +70,7 @@ def relay() -> None:
 
 @relay.command()
 @state_option
-@click.option("--profile", default="desk", metavar="NAME", help="the board it runs on", show_default=True)
+@profile_option
 @click.option("--headless", is_flag=True, help="never ask in this terminal")
 def up(state: Path, profile: str, *, headless: bool) -> None:
     """Set the box up if it is new, then serve."""
@@ -86,7 +92,7 @@ def console(state: Path, port: str) -> None:
 @relay.command()
 @state_option
 @click.option("--name", required=True, metavar="SERVER_NAME", help="what stands behind the colon of every user's id")
-@click.option("--profile", default="desk", metavar="NAME", help="the board it runs on", show_default=True)
+@profile_option
 @click.option("--owner", default="", metavar="NAME", help="the first user, who looks after the box")
 @password_option
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="any setting of relay.toml")

@@ -7,6 +7,7 @@ from pathlib import Path
 from relay.admin.operator import Operator
 from relay.base.config import Config
 from relay.base.errors import RelayError
+from relay.cli.files import act_as_owner
 
 
 @asynccontextmanager
@@ -14,6 +15,7 @@ async def open_house(folder: Path, config: Config) -> AsyncIterator[Operator]:
     """Open the state of `folder` without doors and network; made if there is none."""
     from relay.app import open_offline
 
+    act_as_owner(folder)
     async with open_offline(folder, config) as operator:
         yield operator
 
@@ -37,5 +39,6 @@ def run_house(folder: Path) -> bool:
     from relay.app import run
     from relay.box.heap import share_heap
 
+    act_as_owner(folder)
     share_heap()
     return run(folder)

@@ -22,7 +22,8 @@ def public_url(config: Config, listening: str = "") -> str:
         host = config.server.name.partition(":")[0] if not config.server.name.startswith("[") else "localhost"
     if ":" in host:
         host = f"[{host}]"
-    return f"{'https' if config.client.tls else 'http'}://{host}:{port}"
+    scheme, usual = ("https", 443) if config.client.tls else ("http", 80)
+    return f"{scheme}://{host}" + (f":{port}" if port != usual else "")
 
 
 def describe_address(url: str) -> dict[str, Any]:

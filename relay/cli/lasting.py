@@ -29,7 +29,7 @@ def run_lasting(arguments: Sequence[str]) -> int | None:
     try:
         if verb == "console":
             return run_console(state, options.get("port", ""))
-        return run_up(state, options.get("profile", "desk"), headless="headless" in options)
+        return run_up(state, options.get("profile", ""), headless="headless" in options)
     except RelayError as error:
         words = str(error)
     except OSError as error:
@@ -40,6 +40,11 @@ def run_lasting(arguments: Sequence[str]) -> int | None:
 
 def run_up(state: Path, profile: str, *, headless: bool) -> int:
     """Set the box up if it is new, serve until it is stopped, start again if an operator asks; return the exit code.
+
+    Args:
+        state: the state folder.
+        profile: the board of a new box; empty: what is usual in this folder.
+        headless: nobody is at this terminal.
 
     Raises:
         RelayError: the box could not be set up or could not serve.
@@ -53,14 +58,14 @@ def run_up(state: Path, profile: str, *, headless: bool) -> int:
 
     if state.is_dir():
         reset.finish(state)
-    load_profile(profile)
-    arguments = ["--state", str(state), "--profile", profile, *(["--headless"] if headless else [])]
+    if profile:
+        load_profile(profile)
+    chosen = ["--profile", profile] if profile else []
+    arguments = ["--state", str(state), *chosen, *(["--headless"] if headless else [])]
     if not provisioned(state):
         if headless or not os.isatty(0):
-            raise ConfigError(
-                f"{state} is not a box yet: relay provision --state {state} --name SERVER_NAME makes it one"
-            )
-        if not set_up_here(state):
+            raise ConfigError(_how_to_set_up(state))
+        if not set_up_here(state, profile):
             return 1
         # A process that has only ever served is smaller than one that has also asked questions.
         return os.execv(sys.executable, [sys.executable, "-m", "relay", "up", *arguments])  # noqa: S606 - itself, again
@@ -72,13 +77,27 @@ def run_up(state: Path, profile: str, *, headless: bool) -> int:
     return os.execv(sys.executable, [sys.executable, "-m", "relay", "up", *arguments])  # noqa: S606 - itself, again
 
 
-def set_up_here(state: Path) -> bool:
+def _how_to_set_up(state: Path) -> str:
+    from relay.box.board import own_profile
+    from relay.cli.usual import is_appliance
+
+    command = f"relay provision --state {state} --name SERVER_NAME --owner NAME --password-file F"
+    if not is_appliance(state):
+        return f"{state} is not a box yet: {command} makes it one"
+    ports = [port.dev for port in own_profile(state)[1].console if Path(port.dev).exists()]
+    cable = f"a cable at {' or '.join(ports)}, any key, setup; or " if ports else ""
+    return f"this box is not set up yet: {cable}{command}"
+
+
+def set_up_here(state: Path, profile: str = "") -> bool:
     """Ask everything in this terminal; return whether a box came of it."""
     from relay.box.serial_port import TerminalPort
     from relay.console.station import Station
 
     _end_on_sigterm()
-    return Station(TerminalPort, lambda: _operator(state, quiet=True), until_applied=True, stays=False).run(greet=True)
+    return Station(TerminalPort, lambda: _operator(state, profile, quiet=True), until_applied=True, stays=False).run(
+        greet=True
+    )
 
 
 def run_console(state: Path, port: str) -> int:
@@ -98,10 +117,10 @@ def run_console(state: Path, port: str) -> int:
     return 0
 
 
-def _operator(state: Path, *, quiet: bool) -> "ChildOperator":
+def _operator(state: Path, profile: str = "", *, quiet: bool) -> "ChildOperator":
     from relay.cli.child import ChildOperator
 
-    return ChildOperator(state, quiet=quiet)
+    return ChildOperator(state, quiet=quiet, planned={"profile": profile} if profile else {})
 
 
 def _end_on_sigterm() -> None:

@@ -1,7 +1,7 @@
 """One request of a local operator, carried out wherever that works: by the running box, on files, or on its state.
 
 Beside the verbs of `relay.admin.requests` there are those that concern files and the machine: `show`, `set`,
-`provision`, `factory_reset`, `time_set`, `renew_certificate`, `format`, and those about the network
+`usual`, `provision`, `factory_reset`, `time_set`, `renew_certificate`, `format`, and those about the network
 (`relay.cli.network`).
 """
 
@@ -17,10 +17,13 @@ from relay.admin.requests import Request, parse_request
 from relay.base.config import FILE_NAME, load
 from relay.base.errors import ConfigError, ConflictError, ForbiddenError, InvalidInputError
 from relay.base.limits import ADMIN_CALL_TIMEOUT_S
+from relay.box.board import DESK
+from relay.box.profile import load_profile
 from relay.cli import own_ca, reset
-from relay.cli.files import write_whole
+from relay.cli.files import act_as_owner, write_whole
 from relay.cli.invitation import describe_address, describe_invitation, public_url
 from relay.cli.provisioning import ProvisionPlan, provision, provisioned, refuse_plain_outside
+from relay.cli.usual import is_appliance, usual
 
 
 def operate(
@@ -32,6 +35,8 @@ def operate(
         RelayError: it was refused or failed.
     """
     verb = fields.get("verb")
+    if verb not in _ABOUT_THE_MACHINE:
+        act_as_owner(folder)
     local = _LOCAL.get(verb) if isinstance(verb, str) else None
     if local is not None:
         return local(folder, {name: value for name, value in fields.items() if name != "verb"})
@@ -119,12 +124,28 @@ def _provision(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     settings = _texts(fields.pop("settings", {}))
     plan = ProvisionPlan(settings=settings, **{"name": "", **_texts(fields)})
     made = provision(folder, plan, open_house, _now())
+    advice = _advice(folder) if is_appliance(folder) else []
     return {
         "server": made.config.server.name,
         "owner": made.owner,
         "fingerprint": made.fingerprint,
+        "advice": advice,
         **describe_address(public_url(made.config)),
     }
+
+
+def _advice(folder: Path) -> list[str]:
+    from relay.cli.doctor import find_in_files
+
+    return [f"{finding.what}: {finding.next_step}" for finding in find_in_files(folder) if finding.level != "note"]
+
+
+def _usual(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Say what `provision` takes for what nobody names."""
+    _expect(fields, {"profile"})
+    chosen = usual(folder, _texts(fields).get("profile", ""))
+    name = load_profile(chosen.profile).board.name
+    return {**dataclasses.asdict(chosen), "board": name, "asks_addresses": chosen.profile == DESK}
 
 
 def _factory_reset(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
@@ -204,6 +225,7 @@ _LOCAL: dict[str, Callable[[Path, dict[str, Any]], dict[str, Any]]] = {
     "show": _show,
     "set": _set,
     "provision": _provision,
+    "usual": _usual,
     "factory_reset": _factory_reset,
     "time_set": _time_set,
     "renew_certificate": _renew_certificate,
@@ -233,6 +255,8 @@ def _owner_check(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
 _LOCAL["owner_check"] = _owner_check
 _NETWORK_VERBS = ("about", "network", "wifi_scan", "wifi_join", "hostname_set", "device_name_set")
 _LOCAL.update({verb: _about_the_network(verb) for verb in _NETWORK_VERBS})
+# These concern no file of the state folder, and root may do what its owner may not.
+_ABOUT_THE_MACHINE = {"time_set", *_NETWORK_VERBS}
 
 
 def _now() -> datetime.datetime:

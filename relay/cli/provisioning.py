@@ -17,24 +17,25 @@ from relay.admin.requests import AddUser
 from relay.base.config import FILE_NAME, Config, ServerConfig, split_address
 from relay.base.errors import ConfigError, ConflictError, InvalidInputError
 from relay.base.ids import UserId, make_user_id, parse_server_name, parse_user_id
-from relay.box.profile import load_profile
+from relay.box.profile import OVERRIDE, load_profile
 from relay.cli import own_ca
 from relay.cli.files import sync_folder, write_whole
+from relay.cli.usual import usual
 
 OpenHouse = Callable[[Path, Config], AbstractAsyncContextManager[Operator]]
 
 MARKER = "provisioning"
 DRAFT_FOLDER = "console"
 # What may lie in a folder that is not yet a box: the mark of an attempt cut short is the licence to remove the rest.
-_HARMLESS = frozenset({"lost+found", DRAFT_FOLDER, MARKER})
+_HARMLESS = frozenset({"lost+found", DRAFT_FOLDER, MARKER, OVERRIDE})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ProvisionPlan:
-    """Everything a new box has to be told."""
+    """Everything a new box may be told; what is empty follows from the board and the folder (`relay.cli.usual`)."""
 
     name: str
-    profile: str = "desk"
+    profile: str = ""
     owner: str = ""
     password: str = dataclasses.field(default="", repr=False)
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -55,26 +56,27 @@ class Provisioned:
     owner: UserId | None
 
 
-def plan_config(plan: ProvisionPlan) -> Config:
-    """Return the settings that `plan` leads to.
+def plan_config(plan: ProvisionPlan, folder: Path) -> Config:
+    """Return the settings that `plan` leads to for a box in `folder`.
 
     Raises:
         ConfigError: a value is wrong, or plain HTTP would be offered beyond this machine.
         InvalidInputError: the server name or the owner's name is none.
     """
-    load_profile(plan.profile)
+    chosen = usual(folder, plan.profile)
+    load_profile(chosen.profile)
     if bool(plan.tls_cert) != bool(plan.tls_key):
         raise ConfigError("a certificate needs its key: give both --tls-cert and --tls-key")
     if bool(plan.owner) != bool(plan.password):
         raise ConfigError("an owner needs a name and a password")
-    config = Config(server=ServerConfig(name=parse_server_name(plan.name), profile=plan.profile))
+    config = Config(server=ServerConfig(name=parse_server_name(plan.name), profile=chosen.profile))
     if plan.owner:
         make_user_id(plan.owner, config.server.name)
-    at_desk = plan.profile == "desk"
-    settings = {"federation.allow_private_peers": "true"} if at_desk else {"uplink.announce": "true"}
+    settings = dict(chosen.settings)
+    client = plan.client or plan.settings.get("client.listen") or chosen.client
     for key, value in (
-        ("federation.listen", plan.federation),
-        ("client.listen", plan.client),
+        ("federation.listen", plan.federation or chosen.federation),
+        ("client.listen", client),
         ("tls.cert", _absolute(plan.tls_cert)),
         ("tls.key", _absolute(plan.tls_key)),
         ("tls.ca", _absolute(plan.tls_ca)),
@@ -82,7 +84,7 @@ def plan_config(plan: ProvisionPlan) -> Config:
     ):
         if value:
             settings[key] = value
-    if plan.client and not is_loopback(plan.client):
+    if not is_loopback(client):
         settings["client.tls"] = "true"
     if "server.name" in plan.settings:
         raise ConfigError("server.name is given by --name")
@@ -129,7 +131,7 @@ def provision(folder: Path, plan: ProvisionPlan, open_house: OpenHouse, now: dat
         ConflictError: the folder is a box already, or holds somebody else's files.
         ConfigError: as `plan_config`; or a certificate, key or CA file cannot be used.
     """
-    config = plan_config(plan)
+    config = plan_config(plan, folder)
     _check_tls_files(config)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if provisioned(folder):

@@ -17,7 +17,17 @@ def provisioned(result: dict[str, Any]) -> list[str]:
             f"  {result['fingerprint']}",
             "Apps and servers elsewhere refuse it until they trust tls/ca.pem of the state folder.",
         ]
-    return [*lines, f"Apps reach it at {result['url']}"]
+    lines.append(f"Apps reach it at {result['url']}")
+    return [*lines, *(f"next: {advice}" for advice in result.get("advice", ()))]
+
+
+def addresses(usual: dict[str, Any], planned: dict[str, str]) -> list[str]:
+    """Return where a new box will be found, for people who were not asked."""
+    doors = {key: planned.get(key, usual[key]) for key in ("federation", "client")}
+    return [
+        f"This is a {usual['board']}: servers reach it at {doors['federation']}, apps at {doors['client']}.",
+        "Other addresses: no now, then set federation or set client, then apply.",
+    ]
 
 
 def invitation(result: dict[str, Any]) -> list[str]:

@@ -48,6 +48,10 @@ class MemoryBox:
     def _show(self) -> dict[str, Any]:
         return {"settings": {"server": {"name": self.server}, "log": {"level": "info"}}}
 
+    def _usual(self, profile: str) -> dict[str, Any]:
+        usual = {"federation": "[::]:8448", "client": "127.0.0.1:8008" if profile != "toaster" else "[::]:443"}
+        return {"board": "toaster", "asks_addresses": profile != "toaster", **usual}
+
     def _provision(self, name: str, settings: dict[str, str], **basics: str) -> dict[str, Any]:
         if self.server:
             raise LookupError("a box already")

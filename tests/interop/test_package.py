@@ -22,7 +22,7 @@ SYSTEMCTL = """#!/bin/sh
 echo "$@" >>/asked
 case $1 in
 is-active) [ -e /active ] ;;
-enable|disable) exec /usr/bin/systemctl.real "$@" ;;
+enable|disable|mask|unmask) exec /usr/bin/systemctl.real "$@" ;;
 esac
 """
 
@@ -95,12 +95,22 @@ def test_the_package_installs_upgrades_goes_back_and_goes_away_and_leaves_what_t
     assert "relay.path" in machine.run("ls /etc/systemd/system/multi-user.target.wants")
     assert machine.run("stat -c %U:%a /var/lib/doorstep") == "doorstep:700\n"
     assert "MemoryMax=384M" in machine.run("cat /etc/systemd/system/relay.service.d/50-board.conf")
-    # As the unit runs it: no privilege, nothing outside its folder that it may write to, no network to install from.
-    machine.run(
-        "echo correct-horse >/password; chmod 644 /password\n"
-        "setpriv --reuid doorstep --regid doorstep --clear-groups --no-new-privs relay provision"
-        " --state /var/lib/doorstep --name box.example --owner anna --password-file /password"
+    waits_for_its_line = "/etc/systemd/system/dev-ttyS0.device.wants/relay-console@ttyS0.service"
+    assert machine.run(f"readlink {waits_for_its_line}; readlink /etc/systemd/system/serial-getty@ttyS0.service") == (
+        "/lib/systemd/system/relay-console@.service\n/dev/null\n"
     )
+    assert "relay: this box is not set up yet: " in machine.run(
+        "relay up --headless --state /var/lib/doorstep 2>&1 || :"
+    )
+    # By root, without an address or a board: what comes of it belongs to the service, which is reachable.
+    machine.run(
+        "echo correct-horse >/password; chmod 600 /password\n"
+        "relay provision --state /var/lib/doorstep --name box.example --owner anna --password-file /password"
+    )
+    assert machine.run("find /var/lib/doorstep ! -user doorstep") == ""
+    settings = machine.run("cat /var/lib/doorstep/relay.toml")
+    for line in ('profile = "generic-x86-64"', 'listen = "[::]:443"', 'listen = "[::]:8448"', "private_peers = false"):
+        assert line in settings
     users = "setpriv --reuid doorstep --regid doorstep --clear-groups relay user list --state /var/lib/doorstep"
     assert "@anna:box.example" in machine.run(users)
 
@@ -117,7 +127,7 @@ def test_the_package_installs_upgrades_goes_back_and_goes_away_and_leaves_what_t
     machine.run("dpkg --remove doorstep")
     left = machine.run("ls -d /usr/lib/doorstep /usr/bin/relay /var/lib/doorstep/relay.toml 2>/dev/null || :")
     assert left == "/var/lib/doorstep/relay.toml\n"
-    assert machine.run("find /etc/systemd/system -name 'relay*'") == ""
+    assert machine.run("find /etc/systemd/system -name '*relay*' -o -name 'serial-getty*'") == ""
     machine.install(first_release)
     assert "@anna:box.example" in machine.run(users)
     machine.run("dpkg --purge doorstep")

@@ -3,7 +3,6 @@
 from collections.abc import Generator
 from typing import Any
 
-from relay.base.config import ClientConfig, FederationConfig
 from relay.base.errors import RelayError
 from relay.console import words
 from relay.console.actions import Keep, Leave
@@ -11,7 +10,8 @@ from relay.console.dialogues.asking import Scripts, Surroundings, asked, new_pas
 from relay.console.draft import BASICS, check
 from relay.console.script import Question, Say, Script, Step
 
-_USUAL = {"federation": FederationConfig().listen, "client": ClientConfig().listen}
+_PERSON = ("name", "owner", "password")
+_ADDRESSES = ("federation", "client")
 
 
 class Settings:
@@ -98,22 +98,25 @@ class Settings:
             yield Say(["This box is set up. show lists its settings, set changes them."])
             return None
         yield Say(["Enter takes what stands in brackets; Ctrl-C leaves the questions."])
-        for key in ("name", "owner", "password", *_USUAL):
-            yield from self._ask_for(key)
+        usual = yield from asked({"verb": "usual", "profile": self._house.draft.value("profile")})
+        for key in _PERSON + (_ADDRESSES if usual["asks_addresses"] else ()):
+            yield from self._ask_for(key, usual.get(key, ""))
+        if not usual["asks_addresses"]:
+            yield Say(words.addresses(usual, self._house.draft.values()))
         yield from self.plan()
         answer = yield Question(f"Set up {self._house.draft.value('name')}, a name that can never change? [yes] ")
         if answer.strip().lower() in ("", "y", "yes"):
             yield from self._apply()
         return None
 
-    def _ask_for(self, key: str) -> Generator[Step, Any, None]:
+    def _ask_for(self, key: str, usual: str) -> Generator[Step, Any, None]:
         yield Say([f"{key}: {BASICS[key]}"])
         while True:
             default = self._house.draft.value(key)
             if key == "password":
                 value = yield from new_password()
             else:
-                default = default or _USUAL.get(key, "")
+                default = default or usual
                 answer = yield Question(f"{key} [{default}]: " if default else f"{key}: ")
                 value = answer.strip() or default
             try:

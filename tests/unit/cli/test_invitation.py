@@ -15,8 +15,8 @@ def config(**settings: str) -> Config:
     [
         ({}, "", "http://127.0.0.1:8008"),
         ({"listen": "127.0.0.1:0"}, "127.0.0.1:4711", "http://127.0.0.1:4711"),
-        ({"listen": "[::]:443", "tls": "true"}, "[::]:443", "https://box.example:443"),
-        ({"listen": "[2001:db8::1]:443", "tls": "true"}, "", "https://[2001:db8::1]:443"),
+        ({"listen": "[::]:443", "tls": "true"}, "[::]:443", "https://box.example"),
+        ({"listen": "[2001:db8::1]:443", "tls": "true"}, "", "https://[2001:db8::1]"),
         ({"public_url": "https://chat.example/"}, "127.0.0.1:1", "https://chat.example"),
     ],
 )

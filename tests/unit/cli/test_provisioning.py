@@ -144,13 +144,13 @@ def test_a_wrong_plan_is_refused_before_anything_is_written(
     assert not (tmp_path / "state").exists()
 
 
-def test_a_client_door_beyond_this_machine_gets_tls() -> None:
-    assert plan_config(plan(client="[::]:443")).client.tls
-    assert not plan_config(plan(client="[::1]:8008")).client.tls
+def test_a_client_door_beyond_this_machine_gets_tls(tmp_path: Path) -> None:
+    assert plan_config(plan(client="[::]:443"), tmp_path).client.tls
+    assert not plan_config(plan(client="[::1]:8008"), tmp_path).client.tls
 
 
-def test_the_desk_profile_reaches_private_peers() -> None:
-    assert plan_config(plan()).federation.allow_private_peers
+def test_the_desk_profile_reaches_private_peers(tmp_path: Path) -> None:
+    assert plan_config(plan(), tmp_path).federation.allow_private_peers
 
 
 @pytest.mark.parametrize(

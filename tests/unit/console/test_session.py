@@ -270,7 +270,9 @@ def test_unplugging_forgets_the_line_and_the_history_and_is_silent_again() -> No
 
 def test_unplugging_while_the_box_is_set_up_does_not_undo_it() -> None:
     person = Person(late=True)
-    person.type("", *SETUP)
+    person.type("", "setup")
+    person.answer()
+    person.type(*SETUP[1:])
     seen = person.seen
     person.act(person.session.unplugged())
     person.answer()
@@ -292,3 +294,10 @@ def test_no_line_of_the_help_is_wider_than_a_terminal() -> None:
     person.type("", "help", "?")
     person.send(b"set ?\t")
     assert all(len(line) < 80 for line in person.screen.lines)
+
+
+def test_an_appliance_is_set_up_without_knowing_addresses() -> None:
+    person = Person(kept={"profile": "toaster", "federation": "[::]:18448"})
+    seen = person.type("", "setup", "box.example", "anna", "swordfish", "swordfish")
+    assert "servers reach it at [::]:18448, apps at [::]:443" in seen
+    assert "Owner: @anna:box.example" in person.type("yes")
