@@ -63,3 +63,10 @@ def test_the_relay_has_no_capability_and_takes_its_ports_from_outside() -> None:
     assert "\nAmbientCapabilities=\n" in text
     for name in ("client", "federation"):
         assert f"FileDescriptorName={name}\n" in (UNITS / f"relay-{name}.socket").read_text()
+
+
+def test_a_credential_that_nobody_made_keeps_no_service_from_starting() -> None:
+    # systemd.exec(5), LoadCredential=: one found by name in the credential stores may be missing, one at a path not.
+    for path in UNITS.glob("*.service"):
+        for credential in re.findall(r"^LoadCredential\w*=(.*)$", path.read_text(), re.MULTILINE):
+            assert re.fullmatch(r"[\w.]+", credential), f"{path.name}: {credential}"
