@@ -34,7 +34,8 @@ _LOOK_EVERY_S = 20.0
 async def keep_told(supervisor: Supervisor, ledger: Ledger, light: StatusLight) -> None:
     """Feed the watchdog for as long as the loop turns and the ledger answers; tell a fault in words and by the light.
 
-    A ledger that takes nothing in any more is alive: a restart would not mend flash, and reads go on.
+    A ledger that takes nothing in any more is alive: a restart would not mend flash, and reads go on. One whose commit
+    does not come back is not: the read waits for it where somebody was promised to hear, and its age tells otherwise.
     """
     if supervisor.watchdog_s is None and not light.name:
         return
@@ -44,7 +45,8 @@ async def keep_told(supervisor: Supervisor, ledger: Ledger, light: StatusLight) 
         # A refusal is an answer too; what is fed on is that the queue of steps moves.
         with contextlib.suppress(RelayError):
             await ledger.read(lambda _index: None)
-        supervisor.alive()
+        if ledger.commit_lasts_s <= 2 * pause_s:
+            supervisor.alive()
         fault = ledger.status().fault
         light.show(Shown.ATTENTION if fault else Shown.HEALTHY)
         if fault != told:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from relay.base.errors import Fault, RelayError
+from relay.box.attributes import text
 from relay.box.profile import Button
 
 ALLOW_AFTER_S = 3.0
@@ -253,7 +254,7 @@ def find_button(button: Button, root: Path = Path("/")) -> Path | None:
         path = root / button.device.lstrip("/")
         return path if path.exists() else None
     for place in sorted((root / _INPUTS).glob("event*"), key=lambda place: (len(place.name), place.name)):
-        if button.device in ("", _text(place / "device/name")) and _has_key(
+        if button.device in ("", text(place / "device/name")) and _has_key(
             place / "device/capabilities/key", button.key
         ):
             return root / "dev/input" / place.name
@@ -271,15 +272,8 @@ def open_button(button: Button, root: Path = Path("/")) -> PushButton | None:
 def _has_key(path: Path, key: int) -> bool:
     # Words of the kernel's `unsigned long` in hexadecimal, the most significant first, leading zeros left out.
     word_bits = struct.calcsize("@l") * 8
-    words = _text(path).split()[::-1]
+    words = text(path).split()[::-1]
     try:
         return key // word_bits < len(words) and bool(int(words[key // word_bits], 16) >> key % word_bits & 1)
     except ValueError:
         return False
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace").strip()
-    except OSError:
-        return ""

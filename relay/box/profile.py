@@ -12,6 +12,7 @@ from typing import Any
 
 from relay.base.errors import ConfigError
 from relay.base.typed_toml import parse_table, read_toml
+from relay.box.watchdog import BROADCOM_DRIVERS, BROADCOM_MAX_S
 
 FOLDER = Path(__file__).resolve().parents[2] / "firmware_profiles"
 OVERRIDE = "profile.toml"
@@ -134,7 +135,11 @@ class Button:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watchdog:
-    """The hardware watchdog. On Broadcom chips more than 15 s is refused, or taken modulo 16, by most kernels."""
+    """The hardware watchdog: its driver, the longest time it takes, and after how long it resets the running board.
+
+    Attributes:
+        reboot_s: the same for a board that is going down.
+    """
 
     driver: str = ""
     hw_max_s: int = 0
@@ -143,6 +148,8 @@ class Watchdog:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
+        if self.driver in BROADCOM_DRIVERS and self.hw_max_s > BROADCOM_MAX_S:
+            raise ConfigError(f"watchdog.hw_max_s is {self.hw_max_s}; {self.driver} takes {BROADCOM_MAX_S} at most")
         for name in ("runtime_s", "reboot_s"):
             value = getattr(self, name)
             if value and not 5 <= value <= max(self.hw_max_s, 5):

@@ -2,19 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from relay.admin.operations import Finding
-from relay.base.errors import ConfigError
 from relay.box.board import Identity, identify, own_profile
-from relay.box.flash_health import look_at_flash
-from relay.box.profile import OVERRIDE, SCHEMA, Profile
-from relay.box.thermal import is_undervolted, temperature_c
+from relay.box.profile import SCHEMA
+from relay.cli.board_health import look, say
 
 _ROOT = Path("/")
-_WORN_PERCENT = 90
 _ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}
 
 
@@ -36,17 +31,9 @@ def describe(state: Path | None, root: Path = _ROOT) -> dict[str, Any]:
         "light": _first(root / "sys/class/leds", profile.leds.status),
         "memory": dataclasses.asdict(profile.memory),
         "key_source": profile.keystore.kind,
-        "health": _health(state or Path("/"), profile, root),
-    }
-
-
-def _health(folder: Path, profile: Profile, root: Path) -> dict[str, Any]:
-    flash = look_at_flash(folder, root=root)
-    return {
-        "temperature_c": temperature_c(profile.thermal.zone_type, root / "sys"),
-        "warm_from_c": profile.thermal.warn_c,
-        "undervoltage": is_undervolted(profile.thermal.undervoltage_hwmon, root / "sys"),
-        "flash": None if flash is None else dataclasses.asdict(flash),
+        "watchdog": dataclasses.asdict(profile.watchdog),
+        "button": profile.button.source,
+        "health": look(state or Path("/"), profile, root),
     }
 
 
@@ -58,44 +45,10 @@ def render(found: dict[str, Any]) -> list[str]:
         f"model: {found['model'] or 'the board does not say'}",
         f"console: {', '.join(ports) or 'none: relay console in a terminal'}",
         f"light: {found['light'] or 'none'}",
-        *_health_words(found["health"]),
+        *say(found["health"]),
         f"known from: {'; '.join(found['board']['sources'])}",
     ]
     return [*lines, f"note: {found['board']['notes']}"] if found["board"]["notes"] else lines
-
-
-def _health_words(health: dict[str, Any]) -> list[str]:
-    lines = []
-    if health["temperature_c"] is not None:
-        lines.append(f"temperature: {health['temperature_c']:.0f} C, warm from {health['warm_from_c']} C")
-    if health["undervoltage"] is not None:
-        lines.append(f"power supply: {'too weak' if health['undervoltage'] else 'good'}")
-    if flash := health["flash"]:
-        worn = "" if flash["used_percent"] is None else f", {flash['used_percent']} % of its life used"
-        yearly_gib = flash["yearly_bytes"] / 2**30
-        lines.append(f"flash: {flash['device']}{worn}, {yearly_gib:.0f} GiB a year written at the pace since the start")
-    return lines
-
-
-def find_on_the_board(state: Path, root: Path = _ROOT) -> Iterator[Finding]:
-    """Yield what is wrong with the board itself: heat, power, worn flash, a wrong profile."""
-    try:
-        _, profile = own_profile(state, root)
-    except ConfigError as error:
-        yield Finding("fault", str(error), f"correct {OVERRIDE} in the state folder, or remove it")
-        return
-    health = _health(state, profile, root)
-    temperature = health["temperature_c"] or 0.0
-    if temperature >= profile.thermal.warn_c:
-        level = "fault" if temperature >= profile.thermal.critical_c else "warning"
-        yield Finding(level, f"the board is {temperature:.0f} C warm", "give it air, or a heat sink")
-    if health["undervoltage"]:
-        yield Finding("fault", "the power supply is too weak", "use a stronger supply and a short, thick cable")
-    flash = health["flash"] or {"used_percent": None, "reserve": ""}
-    used_percent = flash["used_percent"] or 0
-    if used_percent >= _WORN_PERCENT or flash["reserve"] in ("warning", "urgent"):
-        level = "fault" if flash["reserve"] == "urgent" or used_percent > 100 else "warning"
-        yield Finding(level, f"the flash {flash['device']} is worn out", "make a backup now, then replace it")
 
 
 def limits(found: dict[str, Any]) -> list[str]:
@@ -106,6 +59,19 @@ def limits(found: dict[str, Any]) -> list[str]:
         "[Service]",
         f"MemoryHigh={memory['relay_high_mib']}M",
         f"MemoryMax={memory['relay_max_mib']}M",
+    ]
+
+
+def feeding(found: dict[str, Any]) -> list[str]:
+    """Return the lines of a drop-in of systemd itself, which feeds the hardware watchdog; none where there is none."""
+    watchdog = found["watchdog"]
+    if not watchdog["runtime_s"]:
+        return []
+    return [
+        f"# Written by relay board --watchdog for {found['profile']}; systemctl daemon-reexec takes it up.",
+        "[Manager]",
+        f"RuntimeWatchdogSec={watchdog['runtime_s']}s",
+        f"RebootWatchdogSec={watchdog['reboot_s'] or watchdog['runtime_s']}s",
     ]
 
 

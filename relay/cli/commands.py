@@ -257,8 +257,9 @@ def _wait_until_running(state: Path, wait_s: float) -> dict[str, Any]:
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="where a profile.toml of your own lies")
 @click.option("--probe", is_flag=True, help="print a candidate profile of a board that nobody described yet")
 @click.option("--systemd", is_flag=True, help="print a unit drop-in with the memory this board leaves to the relay")
+@click.option("--watchdog", is_flag=True, help="print a drop-in of systemd itself that feeds the board's watchdog")
 @json_option
-def board(state: Path | None, *, probe: bool, systemd: bool, as_json: bool) -> None:
+def board(state: Path | None, *, probe: bool, systemd: bool, watchdog: bool, as_json: bool) -> None:
     """Show which board this is and what is known of it."""
     from relay.cli import board as boards
 
@@ -266,7 +267,9 @@ def board(state: Path | None, *, probe: bool, systemd: bool, as_json: bool) -> N
         click.echo(boards.probe())
         return
     found = boards.describe(state)
-    _answer(found, "\n".join(boards.limits(found) if systemd else boards.render(found)), as_json=as_json)
+    show = boards.limits if systemd else boards.feeding if watchdog else boards.render
+    if lines := show(found):
+        _answer(found, "\n".join(lines), as_json=as_json)
 
 
 @relay.command(hidden=True)

@@ -13,7 +13,7 @@ from relay.base.config import Config, load
 from relay.base.errors import ConfigError, RelayError
 from relay.base.limits import MIB
 from relay.cli import own_ca, reset
-from relay.cli.board import find_on_the_board
+from relay.cli.board_health import find_on_the_board
 from relay.cli.provisioning import provisioned
 from relay.store.catalogue import FILE_NAME as CATALOGUE
 from relay.store.files import OS_FILES

@@ -57,6 +57,7 @@ class Committer:
         self._firm_pending = 0
         self._forced = False
         self._committing = False
+        self._begun_s = 0.0
         self._lazy_since_s: float | None = None
         self._work = Signal()
         self._moved = trio.Event()
@@ -78,6 +79,11 @@ class Committer:
         elif not change.patient and self._lazy_since_s is None:
             self._lazy_since_s = trio.current_time()
         self._work.ring()
+
+    @property
+    def lasts_s(self) -> float:
+        """Return for how long flash has not finished the commit under way, 0 where none is."""
+        return trio.current_time() - self._begun_s if self._committing else 0.0
 
     async def wait_durable(self, position: int) -> None:
         """Return when the journal holds every firm change up to `position`.
@@ -166,7 +172,7 @@ class Committer:
             return
         batch = self._take_batch()
         payload = b"".join(change.packed for change in batch)
-        begun_s = trio.current_time()
+        self._begun_s = trio.current_time()
         self._committing = True
         try:
             if not self._journal.has_room(len(payload)):
@@ -177,7 +183,7 @@ class Committer:
             return
         finally:
             self._committing = False
-        self._commit_s = trio.current_time() - begun_s
+        self._commit_s = trio.current_time() - self._begun_s
         self.durable_position = batch[-1].position
         self._announce()
         for change in batch:

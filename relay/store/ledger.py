@@ -241,6 +241,11 @@ class Ledger:
         return self._checkpointer.index_bytes
 
     @property
+    def commit_lasts_s(self) -> float:
+        """Return for how long flash has not finished the commit under way, 0 where none is."""
+        return self._committer.lasts_s
+
+    @property
     def healthy(self) -> bool:
         """Return whether changes are taken in."""
         return self._committer.failure is None

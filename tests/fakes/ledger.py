@@ -11,6 +11,7 @@ from relay.base.config import StoreConfig
 from relay.store.keyring import Keyring
 from relay.store.ledger import Ledger, open_ledger
 from relay.store.tables import Tables
+from relay.store.workers import Workers
 from tests.fakes.files import MemoryFiles
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class InlineWorkers:
 
 @contextlib.asynccontextmanager
 async def memory_ledger(
-    *tables: Tables, files: MemoryFiles | None = None, config: StoreConfig = SMALL_STORE
+    *tables: Tables, files: MemoryFiles | None = None, config: StoreConfig = SMALL_STORE, workers: Workers | None = None
 ) -> AsyncIterator[Ledger]:
     """Open a ledger with these rooms' tables; give the same `files` again to play a restart."""
     disk = MemoryFiles() if files is None else files
@@ -46,7 +47,7 @@ async def memory_ledger(
             tables,
             config,
             files=disk,
-            workers=InlineWorkers(),
+            workers=workers or InlineWorkers(),
             segment_bytes=SEGMENT_BYTES,
         ) as ledger:
             yield ledger

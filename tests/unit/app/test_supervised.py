@@ -1,5 +1,6 @@
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import trio.testing
 from relay.app.supervised import ask_for_time, keep_told
 from relay.box.light import StatusLight
 from relay.box.service import Supervisor
+from relay.store.ledger import Ledger
 from relay.store.upgrade import MARK
 from tests.fakes.files import Kind, MemoryFiles
+from tests.fakes.held_flash import HeldFiles, HeldWorkers
 from tests.fakes.ledger import memory_ledger
-from tests.unit.store.test_ledger import NOTES, put
+from tests.unit.store.test_ledger import NOTES, SEEN, put
 
 DARK = StatusLight(())
 
@@ -36,8 +39,8 @@ def heard(tmp_path: Path) -> Iterator[socket.socket]:
         yield listener
 
 
-def supervisor_of(heard: socket.socket, watchdog_s: int = 30) -> Supervisor:
-    return Supervisor({"NOTIFY_SOCKET": heard.getsockname(), "WATCHDOG_USEC": str(watchdog_s * 1_000_000)})
+def supervisor_of(heard: socket.socket, watchdog_s: float = 30) -> Supervisor:
+    return Supervisor({"NOTIFY_SOCKET": heard.getsockname(), "WATCHDOG_USEC": str(round(watchdog_s * 1_000_000))})
 
 
 def all_of(heard: socket.socket) -> list[bytes]:
@@ -129,3 +132,44 @@ async def test_flash_that_refuses_is_told_in_words_and_no_reason_to_start_again(
         said = all_of(heard)
         assert said.count(b"WATCHDOG=1") == 3
         assert [text for text in said if text.startswith(b"STATUS=nothing new is taken in: ")] == said[1:2]
+
+
+async def put_lazily(ledger: Ledger) -> None:
+    await ledger.run(lambda change: change.write(SEEN, 1, 1))
+    await ledger.drain()
+
+
+async def put_firmly(ledger: Ledger) -> None:
+    await ledger.run(put, 1, "kept")
+
+
+@pytest.mark.parametrize("write", [put_firmly, put_lazily])
+async def test_a_commit_that_flash_does_not_finish_starves_the_watchdog(
+    heard: socket.socket, write: Callable[[Ledger], Awaitable[None]]
+) -> None:
+    files = HeldFiles()
+    async with memory_ledger(NOTES, files=files, workers=HeldWorkers()) as ledger, trio.open_nursery() as nursery:
+        nursery.start_soon(keep_told, supervisor_of(heard, watchdog_s=0.03), ledger, DARK)
+        files.hold()
+        nursery.start_soon(write, ledger)
+        while not files.waiting.is_set():
+            await trio.sleep(0.002)
+        await trio.sleep(0.03)
+        all_of(heard)
+        # Thrice as long as the supervisor waits.
+        await trio.sleep(0.09)
+        assert all_of(heard) == []
+        files.release()
+        while not all_of(heard):
+            await trio.sleep(0.002)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_loop_that_is_blocked_starves_the_watchdog(heard: socket.socket) -> None:
+    async with memory_ledger(NOTES) as ledger, trio.open_nursery() as nursery:
+        nursery.start_soon(keep_told, supervisor_of(heard, watchdog_s=0.03), ledger, DARK)
+        while not all_of(heard):
+            await trio.sleep(0.005)
+        threading.Event().wait(0.09)
+        assert all_of(heard) == []
+        nursery.cancel_scope.cancel()

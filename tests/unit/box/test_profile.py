@@ -61,6 +61,7 @@ def test_single_values_can_be_overridden(tmp_path: Path) -> None:
         ("colour = 1", "profile desk: unknown section colour"),
         ("[thermal]\nwarm_c = 1", "unknown setting in thermal warm_c"),
         ('[button]\nsource = "gpio"', "button.source is 'gpio'"),
+        ('[watchdog]\ndriver = "bcm2835-wdt"\nhw_max_s = 16', "bcm2835-wdt takes 15 at most"),
         ('[button]\nsource = "evdev"', "button.key is missing"),
         ('[keystore]\nkind = "rpi-otp"', "otp_first_row goes with"),
         ("[watchdog]\nhw_max_s = 15\nruntime_s = 60", "watchdog.runtime_s is 60; it may be 5 to"),

@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.box.thermal import is_undervolted, temperature_c
+from relay.box.profile import load_profile
+from relay.box.thermal import Cooling, is_undervolted, look_at_cooling, temperature_c
+from tests.fakes.board_tree import BoardTree
 
 
 def kernel(folder: Path, **files: str) -> Path:
@@ -36,3 +38,14 @@ def test_a_weak_supply_is_told_by_its_alarm(tmp_path: Path, text: str, found: bo
     assert is_undervolted("rpi_volt", tmp_path) is found
     assert is_undervolted("", tmp_path) is None
     assert is_undervolted("acpitz", tmp_path) is None
+
+
+def test_what_cools_the_board_says_how_much_and_whether_it_costs_speed(tmp_path: Path) -> None:
+    tree = BoardTree(tmp_path, load_profile("orange-pi-zero-3"))
+    tree.cooling("thermal-cpufreq-0", 0, 7)
+    tree.cooling("gpio-fan", 1, 1, number=1)
+    assert look_at_cooling(tmp_path / "sys") == [
+        Cooling("thermal-cpufreq-0", 0, 7, slows=True),
+        Cooling("gpio-fan", 1, 1, slows=False),
+    ]
+    assert look_at_cooling(tmp_path / "nowhere") == []

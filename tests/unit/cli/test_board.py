@@ -1,12 +1,15 @@
-import os
+import platform
 from pathlib import Path
 
 import pytest
 
 from relay.base.errors import ConfigError
 from relay.base.typed_toml import parse_table, read_toml
-from relay.box.profile import Profile
+from relay.box.board import DESK
+from relay.box.profile import Profile, load_profile, names
 from relay.cli import board
+from relay.cli.board_health import find_on_the_board
+from tests.fakes.board_tree import BoardTree
 
 
 @pytest.fixture
@@ -60,35 +63,39 @@ def test_a_machine_that_tells_nothing_can_be_probed_too(tmp_path: Path) -> None:
     assert parse_table(Profile, read_toml(tmp_path / "candidate.toml")).board.name == "unknown board"
 
 
-def test_heat_weak_power_and_worn_flash_are_found_with_the_next_step(pi: Path) -> None:
-    number = os.stat(pi).st_dev
-    for name, text in {
-        "sys/class/thermal/thermal_zone0/temp": "78000\n",
-        "sys/class/hwmon/hwmon0/name": "rpi_volt\n",
-        "sys/class/hwmon/hwmon0/in0_lcrit_alarm": "1\n",
-        "sys/devices/mmc0/block/mmcblk0/stat": "1 0 8 1 1 0 800 1 0 1 2\n",
-        "sys/devices/mmc0/block/mmcblk0/device/life_time": "0x09 0x01\n",
-        "proc/uptime": "100.0 100.0\n",
-    }.items():
-        (pi / name).parent.mkdir(parents=True, exist_ok=True)
-        (pi / name).write_text(text)
-    (pi / "sys/dev/block").mkdir(parents=True)
-    link = pi / f"sys/dev/block/{os.major(number)}:{os.minor(number)}"
-    link.symlink_to(pi / "sys/devices/mmc0/block/mmcblk0")
-    findings = [(finding.level, finding.what) for finding in board.find_on_the_board(pi, pi)]
-    assert findings == [
-        ("warning", "the board is 78 C warm"),
-        ("fault", "the power supply is too weak"),
-        ("warning", "the flash mmcblk0 is worn out"),
-    ]
-    lines = board.render(board.describe(pi, pi))
-    assert "temperature: 78 C, warm from 75 C" in lines
-    assert "power supply: too weak" in lines
-    assert any(line.startswith("flash: mmcblk0, 90 % of its life used, ") for line in lines)
+@pytest.mark.parametrize("name", [name for name in names() if name != DESK])
+def test_every_profile_matches_its_board_and_names_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    profile = load_profile(name)
+    machine = {"arm64": "aarch64", "amd64": "x86_64"}[profile.board.arch]
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    tree = BoardTree(tmp_path, profile)
+    found = board.describe(tree.root, tree.root)
+    assert found["profile"] == name
+    lines = board.render(found)
+    assert lines[0] == f"profile: {name}: {profile.board.name}"
+    assert f"model: {profile.board.name}" in lines[1]
+    assert not [line for line in lines if "not there" in line]
+    assert f"light: {[*profile.leds.status, 'none'][0]}" in lines
+    assert any(line.startswith("temperature: 41 C") for line in lines)
+    assert ("power supply: good" in lines) == bool(profile.thermal.undervoltage_hwmon)
+    assert any(line.startswith("flash: mmcblk0") for line in lines)
+    watchdog = profile.watchdog
+    fed = f"{watchdog.driver}, resets the board after {watchdog.runtime_s} s" if watchdog.driver else "none"
+    assert f"watchdog: {fed}" in lines
+    clock = "rtc-ds1307 1-0068" if profile.rtc.present else "none that goes on without power"
+    assert f"clock: set, {clock}" in lines
+    assert f"random numbers: {'bcm2835-rng' if profile.hwrng else 'no hardware for them'}" in lines
+    assert list(find_on_the_board(tree.root, tree.root)) == []
 
 
-def test_a_profile_of_ones_own_that_is_wrong_is_a_fault(pi: Path) -> None:
-    (pi / "profile.toml").write_text("[lamps]\n")
-    (finding,) = board.find_on_the_board(pi, pi)
-    assert finding.level == "fault"
-    assert "lamps" in finding.what
+def test_the_desk_is_chosen_and_never_found() -> None:
+    assert load_profile(DESK).board.match_compatible == load_profile(DESK).board.match_arch == ()
+
+
+def test_systemd_is_told_how_long_the_board_may_hang(tmp_path: Path) -> None:
+    tree = BoardTree(tmp_path, load_profile("raspberry-pi-4b"))
+    lines = board.feeding(board.describe(None, tree.root))
+    assert lines[1:] == ["[Manager]", "RuntimeWatchdogSec=14s", "RebootWatchdogSec=15s"]
+    assert board.feeding({"watchdog": {"runtime_s": 0}}) == []

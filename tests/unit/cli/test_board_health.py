@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+
+from relay.base import clock
+from relay.box.profile import Watchdog, load_profile
+from relay.cli import board
+from relay.cli.board_health import find_on_the_board
+from tests.fakes.board_tree import BoardTree
+
+
+@pytest.fixture
+def pi(tmp_path: Path) -> BoardTree:
+    """Return a Raspberry Pi 4B that is well."""
+    return BoardTree(tmp_path, load_profile("raspberry-pi-4b"))
+
+
+def found(tree: BoardTree) -> list[tuple[str, str]]:
+    return [(finding.level, finding.what) for finding in find_on_the_board(tree.root, tree.root)]
+
+
+def said(tree: BoardTree) -> list[str]:
+    return board.render(board.describe(tree.root, tree.root))
+
+
+def test_heat_weak_power_and_worn_flash_are_found_with_the_next_step(pi: BoardTree) -> None:
+    pi.zone(78_000)
+    pi.cooling("cpufreq-cpu0", 2, 4)
+    pi.cooling("gpio-fan", 1, 1, number=1)
+    pi.supply(alarm=True)
+    pi.card(life_time="0x09 0x01")
+    assert found(pi) == [
+        ("warning", "the board is 78 C warm and goes slower"),
+        ("fault", "the power supply is too weak"),
+        ("warning", "the flash mmcblk0 is worn out"),
+    ]
+    lines = said(pi)
+    assert "temperature: 78 C, warm from 75 C, the processor goes slower" in lines
+    assert "power supply: too weak" in lines
+    assert any(line.startswith("flash: mmcblk0, 90 % of its life used, ") for line in lines)
+
+
+def test_a_profile_of_ones_own_that_is_wrong_is_a_fault(pi: BoardTree) -> None:
+    (pi.root / "profile.toml").write_text("[lamps]\n")
+    ((level, what),) = found(pi)
+    assert level == "fault"
+    assert "lamps" in what
+
+
+def test_a_watchdog_that_nobody_feeds_is_found_and_said(pi: BoardTree) -> None:
+    pi.watchdog(pi.profile.watchdog, fed=False)
+    assert found(pi) == [("warning", "nobody feeds the watchdog watchdog0: a board that hangs stays so")]
+    assert "watchdog: bcm2835-wdt, nobody feeds it" in said(pi)
+
+
+def test_a_time_that_the_chip_takes_modulo_16_is_a_fault(pi: BoardTree) -> None:
+    pi.watchdog(pi.profile.watchdog, timeout_s=60)
+    assert found(pi) == [("fault", "the watchdog was told 60 s and resets the board after 12 s")]
+    assert "watchdog: bcm2835-wdt, resets the board after 12 s" in said(pi)
+
+
+def test_a_watchdog_of_another_chip_may_be_told_otherwise(pi: BoardTree) -> None:
+    pi.watchdog(Watchdog(driver="dw-wdt", hw_max_s=60), timeout_s=60)
+    assert found(pi) == [("note", "the watchdog resets the board after 60 s, 14 s are its own")]
+
+
+def test_a_start_after_the_watchdog_reset_the_board_is_told(pi: BoardTree) -> None:
+    pi.watchdog(pi.profile.watchdog, bootstatus=0x20 | 0x8000)
+    assert found(pi) == [("warning", "the watchdog has reset the board: it hung before this start")]
+
+
+def test_a_watchdog_is_nobodys_business_where_the_profile_has_none(tmp_path: Path) -> None:
+    tree = BoardTree(tmp_path, load_profile("generic-x86-64"))
+    tree.write("proc/device-tree/compatible", b"")
+    tree.watchdog(Watchdog(driver="iTCO_wdt", hw_max_s=600), fed=False, timeout_s=30)
+    assert [what for _, what in found(tree) if "watchdog" in what] == []
+
+
+def test_a_board_whose_random_numbers_have_no_hardware_starts_slowly(pi: BoardTree) -> None:
+    pi.randomness("none")
+    ((level, what),) = found(pi)
+    assert level == "warning"
+    assert "random numbers" in what
+    assert "random numbers: no hardware for them" in said(pi)
+
+
+def test_a_clock_with_an_empty_battery_is_noted(tmp_path: Path) -> None:
+    tree = BoardTree(tmp_path, load_profile("qemu-virt"))
+    for shows_s in (None, int(clock.EARLIEST.timestamp()) - 1):
+        tree.rtc(shows_s=shows_s)
+        assert found(tree) == [("note", "the clock rtc0 does not keep the time while the power is off")]
+
+
+def test_a_button_that_the_kernel_does_not_show_is_found(pi: BoardTree) -> None:
+    (pi.root / "profile.toml").write_text('[button]\nsource = "evdev"\nkey = 408\n')
+    assert found(pi) == [("warning", "the kernel does not show the button that the profile names")]
+    assert "button: none" in said(pi)
+    pi.button(408)
+    assert found(pi) == []
+    assert "button: /dev/input/event0, hold 3 s to allow changes, 10 s to reset" in said(pi)
