@@ -114,7 +114,7 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
             server_keys=keys,
             own_keys=OwnKeys(server, key, old_keys, clock),
             hosting=Hosting(ledger, keys=keys, server=server, key=key, clock=clock, may_invite=_may_invite),
-            answering=Answering(ledger, server),
+            answering=Answering(ledger),
             incoming=Incoming(ledger, receiver, typing, server, clock, admission, config.limits),
             media=media,
             admission=admission,

@@ -48,7 +48,7 @@ class Box:
         self.keys = ServerKeys(ledger, self.peers, clock, name)
         self.writer = RoomWriter(ledger, name, key, clock)
         self.receiver = PduReceiver(ledger, self.keys, name, clock, town.limits)
-        self.answering = Answering(ledger, name)
+        self.answering = Answering(ledger)
         self.unwelcome: set[UserId] = set()
         self.hosting = Hosting(ledger, keys=self.keys, server=name, key=key, clock=clock, may_invite=self._may_invite)
         self.joining = Joining(

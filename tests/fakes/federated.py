@@ -112,7 +112,7 @@ class FederatedBox:
                 server_keys=self.keys,
                 own_keys=self.own_keys,
                 hosting=Hosting(ledger, keys=self.keys, server=name, key=key, clock=clock, may_invite=_may_invite),
-                answering=Answering(ledger, name),
+                answering=Answering(ledger),
                 incoming=self.incoming,
                 media=self.media,
                 admission=self.admission,

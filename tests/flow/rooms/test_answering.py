@@ -223,3 +223,16 @@ async def test_a_merge_that_takes_too_much_is_given_up(monkeypatch: pytest.Monke
         assert await here.ledger.read(inbox_book.rooms) == []
         assert await here.membership(room, there.user("carl")) is None
         await here.say(room, here.user("anna"), "still works")
+
+
+async def test_what_was_lost_of_somebody_s_last_words_is_fetched_after_they_left() -> None:
+    town = Town()
+    async with town.box("a.example") as here, town.box("b.example") as there:
+        room, _ = await _pair(here, there)
+        await town.settle()
+        await there.say(room, there.user("bert"), "lost on its way")
+        await there.leaving.leave(there.user("bert"), room)
+        await there.push(only=lambda event: event.type == "m.room.member")
+        await here.settle()
+        assert "lost on its way" in await here.bodies(room)
+        assert await here.membership(room, there.user("bert")) == "leave"

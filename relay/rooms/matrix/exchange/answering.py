@@ -10,8 +10,8 @@ from typing import Any
 from relay.base.errors import ForbiddenError, NotFoundError
 from relay.base.ids import EventId, RoomId, ServerName
 from relay.base.limits import MAX_BACKFILL_PDUS, MAX_MISSING_EVENTS_PAGE
-from relay.rooms.matrix import visibility
-from relay.rooms.matrix.membership.hosting import open_room
+from relay.rooms.matrix import server_acl, visibility
+from relay.rooms.matrix.deciding.drafting import held_room
 from relay.rooms.matrix.storage import graph, members
 from relay.rooms.matrix.storage.chains import Chains
 from relay.rooms.matrix.storage.stored_event import Flags, StoredEvent
@@ -24,9 +24,8 @@ _MOST_VISITED = 1_000
 class Answering:
     """Reads for servers that are in the room and not shut out of it."""
 
-    def __init__(self, ledger: Ledger, server: ServerName) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._server = server
         self._chains = Chains(ledger)
 
     async def event(self, origin: ServerName, event_id: EventId) -> dict[str, Any]:
@@ -90,7 +89,7 @@ class Answering:
         """Return events and what was before them, newest first, at most `limit` and `MAX_BACKFILL_PDUS`.
 
         Raises:
-            NotFoundError: this box is not in the room.
+            NotFoundError: this box holds no such room.
             ForbiddenError: the origin is not in the room or shut out of it.
         """
         most = min(max(limit, 0), MAX_BACKFILL_PDUS)
@@ -149,6 +148,8 @@ class Answering:
         return [dict(event.raw) for event in visibility.for_server(index, origin, room, ordered)]
 
     def _check(self, index: Index, origin: ServerName, room: RoomId) -> None:
-        open_room(index, room, self._server, origin)
+        # A server that left is still the only one that has what its people said last, if that was lost on its way.
+        held_room(index, room)
+        server_acl.check(index, room, origin)
         if not members.server_joined(index, room, origin):
             raise ForbiddenError("the asking server is not in the room")
