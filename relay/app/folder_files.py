@@ -25,6 +25,8 @@ _NOT_TAKEN = frozenset(
         "provisioning",
         OWNER_FILE_NAME,
         "guesses.json",
+        "relay.toml.before",
+        "relay.toml.trial",
     }
 )
 _PASSING = (".part", ".new", ".restoring", ".lost", ".sock")

@@ -22,6 +22,7 @@ from relay.app.house import House, open_house
 from relay.app.infirmary import Infirmary, NobodyHome, has_room
 from relay.app.moving import HouseMoving
 from relay.app.network import Network, open_network
+from relay.app.on_trial import start_again_when_due
 from relay.app.operator import HousePeople
 from relay.app.ownership import keep_owners_noted, note_owners
 from relay.app.standby import standby_key, standing_by
@@ -108,7 +109,9 @@ async def _serve(folder: Path, config: Config) -> bool:
         except (DamagedError, StorageError, UpgradeError) as fault:
             patience.cancel()
             light.show(Shown.ATTENTION)
+            waiting.start_soon(start_again_when_due, folder, stop)
             await _serve_nothing(folder, fault, stop)
+            waiting.cancel_scope.cancel()
             return stop.restart
         patience.cancel()
         status = house.ledger.status()
@@ -119,6 +122,7 @@ async def _serve(folder: Path, config: Config) -> bool:
         network = await open_network(house)
         async with trio.open_nursery() as signals:
             await signals.start(_listen_to_signals, stop)
+            signals.start_soon(start_again_when_due, folder, stop)
             if status.fault_code == NoRoomError.code:
                 signals.start_soon(_start_again_with_room, house, stop)
             await _serve_house(house, network, stop, light, watchers)

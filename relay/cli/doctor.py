@@ -12,6 +12,7 @@ from relay.base.clock import is_set
 from relay.base.config import Config, load
 from relay.base.errors import ConfigError, RelayError
 from relay.base.limits import MIB
+from relay.base.trial import Uptime, pending
 from relay.cli import own_ca, reset
 from relay.cli.board_health import find_on_the_board
 from relay.cli.provisioning import provisioned
@@ -86,8 +87,16 @@ def find_in_files(folder: Path) -> list[Finding]:
     try:
         config = load(folder)
     except RelayError as error:
-        return [Finding("fault", str(error), "correct relay.toml in the state folder")]
+        step = "say rollback at the console: the settings before come back; or correct relay.toml in the state folder"
+        return [Finding("fault", str(error), step)]
     return [finding for look in _LOOKS for finding in look(folder, config)]
+
+
+def _look_at_the_trial(folder: Path, _config: Config) -> Iterator[Finding]:
+    found = pending(folder)
+    if found is not None:
+        what = f"a change is on trial and goes back by itself in {found.left_s(Uptime.now()):.0f} s"
+        yield Finding("note", what, "say commit at the console to keep it, or rollback")
 
 
 def _look_at_the_key(folder: Path, config: Config) -> Iterator[Finding]:
@@ -168,6 +177,7 @@ def _look_at_the_board(folder: Path, _config: Config) -> Iterator[Finding]:
 
 
 _LOOKS: tuple[Callable[[Path, Config], Iterator[Finding]], ...] = (
+    _look_at_the_trial,
     _look_at_the_key,
     _look_at_the_certificate,
     _look_at_the_space,

@@ -1,5 +1,6 @@
 """The commands that live for months: `up` and `console`. Bare Python; everything heavier is loaded when needed."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -12,6 +13,9 @@ from relay.cli.options import read_options
 
 if TYPE_CHECKING:
     from relay.cli.child import ChildOperator
+
+# As in relay.base.trial, which a console that nobody talks to does not load.
+TRIAL = "relay.toml.trial"
 
 _OPTIONS = {
     "up": {"state": True, "profile": True, "headless": False},
@@ -69,6 +73,12 @@ def run_up(state: Path, profile: str, *, headless: bool) -> int:
             return 1
         # A process that has only ever served is smaller than one that has also asked questions.
         return os.execv(sys.executable, [sys.executable, "-m", "relay", "up", *arguments])  # noqa: S606 - itself, again
+    if (state / TRIAL).exists():
+        from relay.cli import settings
+
+        # Flash that takes no writes is no reason not to serve with the settings as they are.
+        with contextlib.suppress(OSError):
+            settings.settle(state, starting=True)
     if own_ca.is_due(state, datetime.datetime.now(datetime.UTC)):
         # A process of its own: the certificate library would stay in memory for as long as the box runs.
         ask_child(state, {"verb": "renew_certificate"})
@@ -109,12 +119,25 @@ def run_console(state: Path, port: str) -> int:
     from relay.box.serial_port import SerialPort, TerminalPort
     from relay.console.station import Station
 
+    def settle_in() -> float | None:
+        return trial_left_s(state)
+
     _end_on_sigterm()
     if port:
-        Station(lambda: SerialPort(port), lambda: _operator(state, quiet=False)).run()
+        Station(lambda: SerialPort(port), lambda: _operator(state, quiet=False), settle_in=settle_in).run()
     else:
-        Station(TerminalPort, lambda: _operator(state, quiet=True), stays=False).run(greet=True)
+        Station(TerminalPort, lambda: _operator(state, quiet=True), stays=False, settle_in=settle_in).run(greet=True)
     return 0
+
+
+def trial_left_s(state: Path) -> float | None:
+    """Return in how many seconds a change of the settings goes back, None where none waits to be said right."""
+    if not (state / TRIAL).exists():
+        return None
+    from relay.base.trial import Uptime, pending
+
+    found = pending(state)
+    return None if found is None else found.left_s(Uptime.now())
 
 
 def _operator(state: Path, profile: str = "", *, quiet: bool) -> "ChildOperator":

@@ -14,15 +14,16 @@ from typing import Any
 
 from relay.admin.client import NotRunningError, ask
 from relay.admin.requests import Request, parse_request
-from relay.base.config import FILE_NAME, load
-from relay.base.errors import ConfigError, ConflictError, ForbiddenError, InvalidInputError
+from relay.base import trial
+from relay.base.config import load
+from relay.base.errors import ConfigError, ForbiddenError, InvalidInputError
 from relay.base.limits import ADMIN_CALL_TIMEOUT_S
 from relay.box.board import DESK
 from relay.box.profile import load_profile
 from relay.cli import own_ca, reset
-from relay.cli.files import act_as_owner, write_whole
+from relay.cli.files import act_as_owner
 from relay.cli.invitation import describe_address, describe_invitation, public_url
-from relay.cli.provisioning import ProvisionPlan, provision, provisioned, refuse_plain_outside
+from relay.cli.provisioning import ProvisionPlan, provision, provisioned
 from relay.cli.usual import is_appliance, usual
 
 
@@ -45,6 +46,8 @@ def operate(
         result = ask(folder, fields, timeout_s=timeout_s, descriptor=descriptor)
     except NotRunningError:
         result = _carry_out_offline(folder, str(verb), request)
+    if verb == "status":
+        return {**result, **on_trial(folder)}
     if verb == "invite_create":
         return {**result, **describe_invitation(_present_url(folder), result["token"])}
     if verb == "doctor":
@@ -100,20 +103,31 @@ def offline_status(folder: Path) -> dict[str, Any]:
 
 def _show(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     _expect(fields, set())
-    return {"settings": dataclasses.asdict(load(folder))}
+    return {"settings": dataclasses.asdict(load(folder)), **on_trial(folder)}
+
+
+def on_trial(folder: Path) -> dict[str, Any]:
+    """Return how long a change of the settings still waits to be said right; nothing where none does."""
+    found = trial.pending(folder)
+    return {} if found is None else {"goes_back_in_s": round(found.left_s(trial.Uptime.now()))}
 
 
 def _set(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
-    _expect(fields, {"settings"})
-    settings = _texts(fields.get("settings"))
-    before = load(folder)
-    if settings.get("server.name", before.server.name) != before.server.name:
-        raise ConflictError("the server name is part of every user's and room's id: it can never change")
-    after = before.with_settings(settings)
-    refuse_plain_outside(after)
-    if after != before:
-        write_whole(folder / FILE_NAME, after.render().encode())
-    return {"changed": after != before, "restart_needed": after != before}
+    from relay.cli import settings
+
+    _expect(fields, {"settings", "confirm_s"})
+    return settings.change(folder, _texts(fields.get("settings")), settings.confirm_time(fields.get("confirm_s")))
+
+
+def _about_settings(verb: str) -> Callable[[Path, dict[str, Any]], dict[str, Any]]:
+    def carry_out(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+        from relay.cli import settings
+
+        _expect(fields, set())
+        result: dict[str, Any] = getattr(settings, verb)(folder)
+        return result
+
+    return carry_out
 
 
 def _provision(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
@@ -224,6 +238,9 @@ def _format(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
 _LOCAL: dict[str, Callable[[Path, dict[str, Any]], dict[str, Any]]] = {
     "show": _show,
     "set": _set,
+    "commit": _about_settings("commit"),
+    "rollback": _about_settings("go_back"),
+    "settle": _about_settings("settle"),
     "provision": _provision,
     "usual": _usual,
     "factory_reset": _factory_reset,

@@ -23,6 +23,7 @@ BASICS = {
 }
 _NEEDED = ("name", "owner", "password")
 _ALIASES = {"federation": "federation.listen", "client": "client.listen"}
+SECRETS = ("password",)
 # The state folder shows no name of a person; a password is shown nowhere at all.
 _NEVER_KEPT = ("owner", "password")
 _SOME_NAME = ServerName("box.example")
@@ -77,19 +78,40 @@ class Draft:
 
     def shown(self) -> dict[str, str]:
         """Return what is planned, secrets as stars of constant length."""
-        return {key: "***" if key == "password" else value for key, value in self._values.items()}
+        return {key: "***" if key in SECRETS else value for key, value in self._values.items()}
 
     def kept(self) -> dict[str, str] | None:
         """Return what may lie on flash, None where that is nothing."""
         return {key: value for key, value in self._values.items() if key not in _NEVER_KEPT} or None
 
-    def request(self, *, provisioned: bool) -> dict[str, Any]:
-        """Return the operator's request that applies the draft."""
+    def request(self, *, provisioned: bool, confirm_s: object = None) -> dict[str, Any]:
+        """Return the operator's request that applies the draft, on trial for `confirm_s` seconds if that is given."""
         settings = {key: value for key, value in self._values.items() if key not in BASICS}
         if provisioned:
-            return {"verb": "set", "settings": settings}
+            trial = {} if confirm_s is None else {"confirm_s": confirm_s}
+            return {"verb": "set", "settings": settings, **trial}
         basics = {key: value for key, value in self._values.items() if key in BASICS}
         return {"verb": "provision", **basics, "settings": settings}
+
+
+def differences(planned: Mapping[str, str], present: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return (what is, what is planned) of every setting for which these differ, as texts."""
+    texts = {key: setting_text(present.get(key)) for key in planned}
+    return {key: (texts[key], value) for key, value in planned.items() if not _same(texts[key], value)}
+
+
+def setting_text(value: object) -> str:
+    """Return a setting as a person types it."""
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+
+
+def _same(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return False
 
 
 def check(key: str, value: str, others: Mapping[str, str]) -> None:

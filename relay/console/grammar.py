@@ -27,8 +27,10 @@ COMMANDS = (
     Command(("show",), "[KEY]", "settings, and what is planned", 0, 1),
     Command(("set",), "KEY VALUE", "plan a setting; a password is asked for", 1, 2),
     Command(("drop",), "KEY", "take a planned setting back", 1, 1),
-    Command(("plan",), "", "what apply would do, and what is missing"),
+    Command(("plan",), "", "what apply would change, and what is missing"),
     Command(("apply",), "", "do what is planned"),
+    Command(("commit",), "[confirmed [MINUTES]]", "do it on trial; without words: keep it", 0, 2),
+    Command(("rollback",), "", "back to the settings before the last change"),
     Command(("user", "add"), "NAME", "make an account", 1, 1),
     Command(("user", "list"), "", "who lives here"),
     Command(("user", "passwd"), "NAME", "set a new password", 1, 1),
@@ -110,6 +112,8 @@ def _arguments(command: Command, argument: int, last: str, keys: Iterable[str]) 
         return []
     if command.name in ("set", "show", "drop"):
         return sorted(key for key in keys if key.startswith(last))
+    if command.name == "commit":
+        return [word for word in ("confirmed",) if word.startswith(last)]
     if command.name == "terminal":
         return [word for word in ("ascii", "utf8") if word.startswith(last)]
     return []

@@ -17,14 +17,15 @@ from relay.base.limits import MAX_CONSOLE_REMEMBERED_REPLIES
 from relay.base.lines import bad, parse_line, result_of
 from relay.console.actions import Keep
 from relay.console.dialogues import Dialogues
-from relay.console.draft import Draft
+from relay.console.draft import SECRETS, Draft, differences
 from relay.console.script import Request, Script
+from relay.console.words import flat
 
 _READING = frozenset({"hello", "status", "doctor", "show", "plan", "user_list", "about", "network", "wifi_scan"})
 _CHANGING = frozenset(
     {
         *("user_add", "user_passwd", "user_deactivate", "invite_create", "restart", "factory_reset", "time_set"),
-        *("wifi_join", "hostname_set", "device_name_set"),
+        *("wifi_join", "hostname_set", "device_name_set", "commit", "rollback"),
     }
 )
 _DRAFTING = frozenset({"set", "drop", "apply"})
@@ -75,14 +76,13 @@ class Machine:
             case "hello":
                 return {"console": 1, "provisioned": self._provisioned()}
             case "plan":
-                missing = self._draft.missing(provisioned=self._provisioned())
-                return {"planned": self._draft.shown(), "missing": missing, "secret": ["password"]}
+                return (yield from self._plan())
             case "show" if not self._provisioned():
                 return {"settings": {}}
             case "set" | "drop":
                 return (yield from self._change_draft(verb, fields))
             case "apply":
-                return (yield from self._apply())
+                return (yield from self._apply(fields))
             case _:
                 reply = yield Request(fields)
                 return result_of(reply)
@@ -101,13 +101,32 @@ class Machine:
         yield Keep(self._draft.kept())
         return {"missing": self._draft.missing(provisioned=self._provisioned())}
 
-    def _apply(self) -> Script:
+    def _plan(self) -> Script:
+        provisioned = self._provisioned()
+        planned = self._draft.shown()
+        plan: dict[str, Any] = {
+            "planned": planned,
+            "missing": self._draft.missing(provisioned=provisioned),
+            "secret": list(SECRETS),
+        }
+        if provisioned:
+            present = result_of((yield Request({"verb": "show"})))
+            changes = differences(planned, flat(present["settings"]))
+            plan["changes"] = {key: {"is": is_now, "planned": value} for key, (is_now, value) in changes.items()}
+            if "goes_back_in_s" in present:
+                plan["goes_back_in_s"] = present["goes_back_in_s"]
+        return plan
+
+    def _apply(self, fields: dict[str, Any]) -> Script:
+        confirm_s = fields.get("confirm_s")
         provisioned = self._provisioned()
         if missing := self._draft.missing(provisioned=provisioned):
             raise InvalidInputError(f"missing: {', '.join(missing)}")
+        if confirm_s is not None and not provisioned:
+            raise InvalidInputError("a new box has nothing to go back to: confirm_s is for one that is set up")
         if not self._draft.shown():
-            return {"changed": False, "restart_needed": False}
-        return (yield from self._dialogues.applied(provisioned=provisioned))
+            return {"changed": False, "restart_needed": False, "restarting": False}
+        return (yield from self._dialogues.applied(provisioned=provisioned, confirm_s=confirm_s))
 
 
 def _good(seq: object, result: dict[str, Any] | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 The session and everything it needs is imported when somebody turns up: until then this process is bare Python.
 """
 
+import contextlib
 import select
 import time
 from collections.abc import Callable
@@ -23,6 +24,9 @@ _WAKING = frozenset(b"\r{\x01")
 _HEADER_BYTES = 7
 # A packet is written in one go: what did not come within this does not come any more.
 _PAUSE_S = 1.0
+# The session's own requests are numbered from 1.
+_SETTLING = 0
+_SETTLE_AGAIN_S = 10.0
 
 
 class Timer(Protocol):
@@ -41,6 +45,7 @@ class Station:
         make_operator: gives whoever carries out requests, when there is somebody to make them.
         until_applied: end when the box has been set up, for a console that was started for that.
         stays: reopen the line after a hang-up; a terminal that hangs up is gone for good.
+        settle_in: in how many seconds the request `settle` is due, None where it is not.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Station:
         *,
         until_applied: bool = False,
         stays: bool = True,
+        settle_in: Callable[[], float | None] = lambda: None,
         timer: Timer = time.monotonic,
     ) -> None:
         self._open_port = open_port
@@ -57,7 +63,9 @@ class Station:
         self._operator: Operator | None = None
         self._until_applied = until_applied
         self._stays = stays
+        self._settle_in = settle_in
         self._timer = timer
+        self._settle_at = self._next_settling()
         self._port: Port | None = None
         self._open_at = 0.0
         self._wait_s = _FIRST_WAIT_S
@@ -104,9 +112,9 @@ class Station:
             poll.register(port.fileno(), select.POLLIN | (select.POLLOUT if self._out else 0))
         for call in self._calls.values():
             poll.register(call.fileno(), select.POLLIN)
-        wait_ms = None if port is not None else max(0.0, self._open_at - self._timer()) * 1000
-        ready = {descriptor for descriptor, _ in poll.poll(wait_ms if wait else 0)}
+        ready = {descriptor for descriptor, _ in poll.poll(self._wait_ms() if wait else 0)}
         self._collect(ready)
+        self._settle()
         if port is None:
             self._reopen()
         elif port.fileno() in ready:
@@ -116,13 +124,38 @@ class Station:
             except HungUpError:
                 self._hang_up()
 
+    def _wait_ms(self) -> float | None:
+        waits = [self._settle_at]
+        if self._port is None:
+            waits.append(self._open_at)
+        due = [at for at in waits if at is not None]
+        return max(0.0, min(due) - self._timer()) * 1000 if due else None
+
     def _collect(self, ready: set[int]) -> None:
         for number, call in list(self._calls.items()):
             reply = call.finish() if call.fileno() in ready else None
             if reply is not None:
                 del self._calls[number]
                 call.cancel()
-                self._do(self._present_session().answered(number, reply))
+                # Any request may have put settings on trial, kept them or taken them back.
+                self._settle_at = self._next_settling(least_s=_SETTLE_AGAIN_S if number == _SETTLING else 0.0)
+                if number != _SETTLING:
+                    self._do(self._present_session().answered(number, reply))
+
+    def _next_settling(self, least_s: float = 0.0) -> float | None:
+        in_s = self._settle_in()
+        return None if in_s is None else self._timer() + max(least_s, in_s)
+
+    def _settle(self) -> None:
+        if self._settle_at is None or self._timer() < self._settle_at or _SETTLING in self._calls:
+            return
+        if self._settle_in() != 0:
+            self._settle_at = self._next_settling()
+            return
+        # Flash that takes no writes cannot go back: it is tried again, at leisure.
+        self._settle_at = self._timer() + _SETTLE_AGAIN_S
+        with contextlib.suppress(OSError):
+            self._calls[_SETTLING] = self._present_operator().begin({"verb": "settle"})
 
     def _receive(self, data: bytes) -> None:
         if data:

@@ -100,6 +100,30 @@ def findings(result: dict[str, Any]) -> list[str]:
     return lines or ["nothing wrong"]
 
 
+def changes(differences: dict[str, tuple[str, str]]) -> list[str]:
+    """Return what would change, as lines that go and lines that come."""
+    lines = []
+    for key, (is_now, planned) in differences.items():
+        lines += [*([f"- {key} = {is_now}"] if is_now else []), f"+ {key} = {planned}"]
+    return lines or ["no difference to what is in force"]
+
+
+def trial(result: dict[str, Any]) -> list[str]:
+    """Return that something waits to be said right, nothing where nothing does."""
+    left_s = result.get("goes_back_in_s")
+    if left_s is None:
+        return []
+    return [f"On trial: it goes back by itself in {left_s:.0f} s. commit keeps it, rollback takes it back now."]
+
+
+def saved(result: dict[str, Any]) -> list[str]:
+    """Return what became of changed settings."""
+    if not result["changed"]:
+        return ["Nothing changed."]
+    how = "The box starts again with them." if result.get("restarting") else "They count from the next start."
+    return [f"Saved. {how}", *trial(result)]
+
+
 def flat(tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return settings by their dotted names."""
     return {f"{section}.{name}": value for section, table in tables.items() for name, value in table.items()}

@@ -22,6 +22,9 @@ class MemoryBox:
         self.users: dict[str, str] = {}
         self.settings: dict[str, str] = {}
         self.asked: list[dict[str, Any]] = []
+        self.before: dict[str, str] | None = None
+        self.on_trial_s: float | None = None
+        self.settled = 0
         self.network = ""
         self.hostname = "doorstep"
         self.name = "Doorstep"
@@ -46,7 +49,8 @@ class MemoryBox:
         return {"findings": [{"level": "warning", "what": "the box is not running", "next_step": "start it"}]}
 
     def _show(self) -> dict[str, Any]:
-        return {"settings": {"server": {"name": self.server}, "log": {"level": "info"}}}
+        trial = {} if self.on_trial_s is None else {"goes_back_in_s": self.on_trial_s}
+        return {"settings": {"server": {"name": self.server}, "log": {"level": "info"}}, **trial}
 
     def _usual(self, profile: str) -> dict[str, Any]:
         usual = {"federation": "[::]:8448", "client": "127.0.0.1:8008" if profile != "toaster" else "[::]:443"}
@@ -60,10 +64,31 @@ class MemoryBox:
         owner = f"@{basics['owner']}:{name}"
         return {"server": name, "owner": owner, "fingerprint": "AB:CD", "url": URL, "qr": ["█▀█"], "qr_ascii": ["##"]}
 
-    def _set(self, settings: dict[str, str]) -> dict[str, Any]:
+    def _set(self, settings: dict[str, str], confirm_s: float | None = None) -> dict[str, Any]:
+        if self.before is not None and self.on_trial_s is not None:
+            raise LookupError("a change is on trial: commit keeps it, rollback takes it back")
         changed = self.settings != {**self.settings, **settings}
+        if changed:
+            self.before, self.on_trial_s = dict(self.settings), confirm_s
         self.settings.update(settings)
-        return {"changed": changed, "restart_needed": changed}
+        result: dict[str, Any] = {"changed": changed, "restart_needed": changed, "restarting": changed}
+        return result if confirm_s is None else {**result, "goes_back_in_s": confirm_s}
+
+    def _commit(self) -> dict[str, Any]:
+        if self.on_trial_s is None:
+            raise LookupError("nothing is on trial")
+        self.on_trial_s = None
+        return {"kept": True}
+
+    def _rollback(self) -> dict[str, Any]:
+        if self.before is None:
+            raise LookupError("there are no earlier settings to go back to")
+        self.settings, self.before, self.on_trial_s = self.before, None, None
+        return {"restarting": True}
+
+    def _settle(self) -> dict[str, Any]:
+        self.before, self.on_trial_s, self.settled = None, None, self.settled + 1
+        return {"went_back": True, "left_s": None}
 
     def _user_add(self, name: str, password: str) -> dict[str, Any]:
         if name in self.users:

@@ -153,6 +153,28 @@ def test_a_terminal_console_ends_when_the_box_is_set_up_and_says_everything_firs
     cable.close()
 
 
+def test_what_nobody_says_is_right_goes_back_while_the_console_is_silent() -> None:
+    cable, clock, operator = Cable(), Clock(), MemoryOperator(MemoryBox(provisioned=True))
+    operator.box.on_trial_s = 30
+
+    def settle_in() -> float | None:
+        return None if operator.box.on_trial_s is None else max(0.0, operator.box.on_trial_s - clock.now_s)
+
+    station = Station(cable.open, lambda: operator, settle_in=settle_in, timer=clock)
+    station._port = cable.open()
+    for _ in range(40):
+        clock.now_s += 1
+        station.step(wait=False)
+    assert operator.box.asked == [{"verb": "settle"}]
+    assert operator.box.settled == 1
+    assert cable.seen() == b""
+    assert station._settle_at is None
+    station._close()
+    cable.close()
+    for call in operator.calls:
+        call.cancel()
+
+
 @pytest.mark.parametrize("goodbye", [b"\x03exit\r", b"\x03\x04", b""])
 def test_a_terminal_console_ends_with_its_person(goodbye: bytes) -> None:
     cable = Cable()

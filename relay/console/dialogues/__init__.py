@@ -36,6 +36,6 @@ class Dialogues:
             return ["Doorstep. status shows how it is; help lists what there is."]
         return ["Doorstep. This box is not set up yet.", "setup asks for everything; help lists what there is."]
 
-    def applied(self, *, provisioned: bool) -> Generator[Step, Any, dict[str, Any]]:
+    def applied(self, *, provisioned: bool, confirm_s: object = None) -> Generator[Step, Any, dict[str, Any]]:
         """Apply the draft and forget it; return the operator's result."""
-        return self._settings.applied(provisioned=provisioned)
+        return self._settings.applied(provisioned=provisioned, confirm_s=confirm_s)

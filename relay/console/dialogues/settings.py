@@ -7,11 +7,12 @@ from relay.base.errors import RelayError
 from relay.console import words
 from relay.console.actions import Keep, Leave
 from relay.console.dialogues.asking import Scripts, Surroundings, asked, new_password
-from relay.console.draft import BASICS, check
+from relay.console.draft import BASICS, check, differences, setting_text
 from relay.console.script import Question, Say, Script, Step
 
 _PERSON = ("name", "owner", "password")
 _ADDRESSES = ("federation", "client")
+_TRIAL_MINUTES = 5
 
 
 class Settings:
@@ -28,6 +29,8 @@ class Settings:
             "drop": self._drop,
             "plan": self.plan,
             "apply": self._apply,
+            "commit": self._commit,
+            "rollback": self._rollback,
             "setup": self._setup,
         }
 
@@ -37,7 +40,7 @@ class Settings:
             settings = words.flat((yield from asked({"verb": "show"}))["settings"])
         chosen = {name: value for name, value in settings.items() if name.startswith(key)}
         planned = {name: value for name, value in self._house.draft.shown().items() if name.startswith(key)}
-        lines = [f"{name} = {value}" for name, value in chosen.items()]
+        lines = [f"{name} = {setting_text(value)}" for name, value in chosen.items()]
         yield Say([*lines, *(f"{name} = {value}  (planned)" for name, value in planned.items())] or ["nothing set"])
         return None
 
@@ -61,34 +64,69 @@ class Settings:
         return None
 
     def plan(self) -> Script:
-        """Say what is planned and what is missing."""
-        provisioned = self._house.provisioned()
-        lines = [f"{name} = {value}" for name, value in self._house.draft.shown().items()]
-        missing = [f"missing: {key}  ({BASICS[key]})" for key in self._house.draft.missing(provisioned=provisioned)]
+        """Say what is planned, how it differs from what is, and what is missing."""
+        house = self._house
+        provisioned = house.provisioned()
+        planned = house.draft.shown()
+        if provisioned:
+            present = yield from asked({"verb": "show"})
+            lines = words.changes(differences(planned, words.flat(present["settings"]))) if planned else []
+            yield Say([*(lines or ["nothing planned"]), *(["apply does it."] if lines else []), *words.trial(present)])
+            return None
+        lines = [f"{name} = {value}" for name, value in planned.items()]
+        missing = [f"missing: {key}  ({BASICS[key]})" for key in house.draft.missing(provisioned=False)]
         if lines and not missing:
-            missing = ["apply does it." if provisioned else "Nothing is missing: apply sets the box up."]
+            missing = ["Nothing is missing: apply sets the box up."]
         yield Say([*lines, *missing] or ["nothing planned"])
         return None
 
     def _apply(self) -> Script:
+        yield from self._carry_out(None)
+        return None
+
+    def _commit(self, confirmed: str = "", minutes: str = "") -> Script:
+        if not confirmed:
+            provisioned = self._house.provisioned()
+            present = (yield from asked({"verb": "show"})) if provisioned else {}
+            if "goes_back_in_s" not in present and (self._house.draft.shown() or not provisioned):
+                yield from self._carry_out(None)
+                return None
+            yield from asked({"verb": "commit"})
+            yield Say(["Kept."])
+            return None
+        number = minutes or str(_TRIAL_MINUTES)
+        if not "confirmed".startswith(confirmed) or not number.isascii() or not number.isdigit():
+            yield Say(["usage: commit [confirmed [MINUTES]]"])
+            return None
+        if not self._house.provisioned():
+            yield Say(["A new box has nothing to go back to: apply sets it up."])
+            return None
+        yield from self._carry_out(60 * int(number))
+        return None
+
+    def _rollback(self) -> Script:
+        result = yield from asked({"verb": "rollback"})
+        yield Say(["Back to the settings before.", *(["The box starts again with them."] * result["restarting"])])
+        return None
+
+    def _carry_out(self, confirm_s: int | None) -> Generator[Step, Any, None]:
         provisioned = self._house.provisioned()
         if self._house.draft.missing(provisioned=provisioned) or not self._house.draft.shown():
             yield from self.plan()
-            return None
+            return
         if not provisioned:
             yield Say([f"Setting up {self._house.draft.value('name')}. This takes a few seconds."])
-        result = yield from self.applied(provisioned=provisioned)
+        result = yield from self.applied(provisioned=provisioned, confirm_s=confirm_s)
         if provisioned:
-            yield Say(["Saved. restart makes it count." if result["restart_needed"] else "Nothing changed."])
-            return None
+            yield Say(words.saved(result))
+            return
         yield Say([*self._house.drawn(result), *words.provisioned(result)])
         if self._house.leave_when_applied:
             yield Leave(applied=True)
-        return None
 
-    def applied(self, *, provisioned: bool) -> Generator[Step, Any, dict[str, Any]]:
+    def applied(self, *, provisioned: bool, confirm_s: object = None) -> Generator[Step, Any, dict[str, Any]]:
         """Apply the draft and forget it; return the operator's result."""
-        result = yield from asked(self._house.draft.request(provisioned=provisioned))
+        result = yield from asked(self._house.draft.request(provisioned=provisioned, confirm_s=confirm_s))
         self._house.draft.clear()
         yield Keep(None)
         return result

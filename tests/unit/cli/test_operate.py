@@ -6,6 +6,7 @@ import pytest
 
 from relay.base.config import Config, load
 from relay.base.errors import ConfigError, ConflictError, ForbiddenError, InvalidInputError
+from relay.base.limits import MAX_TRIAL_S, MIN_TRIAL_S
 from relay.cli.operate import operate, parse_utc
 from relay.store.root_page import Root, seal_root
 from relay.store.tables import STATE_FORMAT
@@ -35,9 +36,9 @@ def test_a_box_that_is_off_says_where_it_would_be(box: Path) -> None:
 
 def test_settings_change_and_the_same_change_twice_is_the_same(box: Path) -> None:
     request = {"verb": "set", "settings": {"delivery.retry_first_s": "0.5"}}
-    assert operate(box, request) == {"changed": True, "restart_needed": True}
+    assert operate(box, request) == {"changed": True, "restart_needed": True, "restarting": False}
     assert load(box).delivery.retry_first_s == 0.5
-    assert operate(box, request) == {"changed": False, "restart_needed": False}
+    assert operate(box, request) == {"changed": False, "restart_needed": False, "restarting": False}
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,11 @@ def test_settings_change_and_the_same_change_twice_is_the_same(box: Path) -> Non
         ({"verb": "set", "settings": {"x.y": "1"}}, ConfigError),
         ({"verb": "set", "settings": {"log.level": 5}}, InvalidInputError),
         ({"verb": "set"}, InvalidInputError),
+        ({"verb": "set", "settings": {}, "confirm_s": True}, InvalidInputError),
+        ({"verb": "set", "settings": {}, "confirm_s": MIN_TRIAL_S - 1}, InvalidInputError),
+        ({"verb": "set", "settings": {}, "confirm_s": MAX_TRIAL_S + 1}, InvalidInputError),
+        ({"verb": "commit"}, ConflictError),
+        ({"verb": "rollback"}, ConflictError),
         ({"verb": "set", "settings": {}, "more": 1}, InvalidInputError),
         ({"verb": "factory_reset", "confirm": "other.example"}, ForbiddenError),
         ({"verb": "factory_reset"}, ForbiddenError),
@@ -81,6 +87,16 @@ def test_the_doctor_names_what_is_wrong_with_a_box_that_is_off(box: Path) -> Non
     findings = operate(box, {"verb": "doctor"})["findings"]
     assert {"the box is not running", "the key file is missing"} <= {finding["what"] for finding in findings}
     assert all(finding["next_step"] for finding in findings)
+
+
+def test_whoever_asks_how_the_box_is_hears_of_a_change_on_trial(box: Path) -> None:
+    operate(box, {"verb": "set", "settings": {"log.level": "debug"}, "confirm_s": 60})
+    assert 50 < operate(box, {"verb": "status"})["goes_back_in_s"] <= 60
+    assert 50 < operate(box, {"verb": "show"})["goes_back_in_s"] <= 60
+    assert operate(box, {"verb": "settle"})["left_s"] > 50
+    assert "a change is on trial" in str(operate(box, {"verb": "doctor"}))
+    assert operate(box, {"verb": "commit"}) == {"kept": True}
+    assert "goes_back_in_s" not in operate(box, {"verb": "status"})
 
 
 @pytest.mark.parametrize(("content", "what"), [(None, ["not been set up"]), ("[", ["is not running", "not TOML"])])

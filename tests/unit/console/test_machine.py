@@ -129,6 +129,25 @@ def test_a_program_may_cut_in_at_a_prompt_and_gets_whole_lines() -> None:
     assert "new box> " in person.send(b"\r")
 
 
+def test_a_program_sees_what_would_change_and_puts_it_on_trial() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    person.ask(seq=1, verb="set", settings={"log.level": "debug"})
+    assert person.ask(seq=2, verb="plan")["result"]["changes"] == {"log.level": {"is": "info", "planned": "debug"}}
+    assert person.ask(seq=3, verb="apply", confirm_s=60)["result"]["goes_back_in_s"] == 60
+    assert person.ask(seq=4, verb="plan")["result"]["goes_back_in_s"] == 60
+    assert person.ask(seq=5, verb="commit")["result"] == {"kept": True}
+    assert person.ask(seq=5, verb="commit")["result"] == {"kept": True}
+    assert not person.ask(seq=6, verb="commit")["ok"]
+    assert person.ask(seq=7, verb="rollback")["ok"]
+    assert person.box.settings == {}
+
+
+def test_a_new_box_is_not_set_up_on_trial() -> None:
+    person = Person()
+    person.ask(seq=1, verb="set", settings=BASICS)
+    assert "nothing to go back to" in person.ask(seq=2, verb="apply", confirm_s=60)["message"]
+
+
 class AgreeableBox(MemoryBox):
     def carry_out(self, fields: dict[str, Any]) -> dict[str, Any]:
         return {}

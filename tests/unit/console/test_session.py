@@ -186,12 +186,59 @@ def test_commands_of_a_box_that_is_set_up(line: str, shown: str) -> None:
 def test_settings_are_planned_and_applied_at_once() -> None:
     person = Person(MemoryBox(provisioned=True))
     person.type("", "set log.level debug", "set client 127.0.0.1:81")
-    assert "apply does it" in person.type("plan")
-    assert "restart makes it count" in person.type("apply")
+    assert "- log.level = info\r\n+ log.level = debug\r\n+ client.listen" in person.type("plan")
+    assert "Saved. The box starts again" in person.type("apply")
     assert person.box.settings == {"log.level": "debug", "client.listen": "127.0.0.1:81"}
     assert person.kept is None
     person.type("set log.level debug")
     assert "Nothing changed" in person.type("apply")
+
+
+def test_a_plan_that_changes_nothing_says_so() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    person.type("", "set log.level info")
+    assert "no difference to what is in force" in person.type("plan")
+
+
+def test_a_change_on_trial_is_kept_by_a_second_word_or_taken_back() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    person.type("", "set log.level debug")
+    assert "goes back by itself in 120 s" in person.type("commit confirmed 2")
+    assert "On trial" in person.type("plan")
+    person.type("set log.level error")
+    assert "error: a change is on trial" in person.type("apply")
+    assert "Kept" in person.type("commit")
+    assert "Saved" in person.type("commit conf")
+    assert person.box.on_trial_s == 300
+    assert "Back to" in person.type("rollback")
+    assert person.box.settings == {"log.level": "debug"}
+    assert "error: there are no earlier" in person.type("rollback")
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("commit", "error: nothing is on trial"),
+        ("commit confirmed five", "usage: commit"),
+        ("commit later", "usage: commit"),
+        ("commit confirmed", "nothing planned"),
+    ],
+)
+def test_nothing_is_put_on_trial_by_mistake(line: str, shown: str) -> None:
+    person = Person(MemoryBox(provisioned=True))
+    assert shown in person.type("", line)
+
+
+def test_a_new_box_has_nothing_to_go_back_to() -> None:
+    person = Person()
+    assert "nothing to go back to" in person.type("", "commit confirmed")
+
+
+def test_commit_alone_does_what_is_planned() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    person.type("", "set log.level debug")
+    assert "Saved" in person.type("commit")
+    assert person.box.on_trial_s is None
 
 
 def test_a_reset_needs_the_name_typed() -> None:
