@@ -19,6 +19,7 @@ from relay.cli.files import write_whole
 from relay.console.operator import Place
 
 _DRAFT = Path("console") / "draft.json"
+_DONE = Path("console") / "done.json"
 _END_WITHIN_S = 5.0
 
 
@@ -135,11 +136,28 @@ class ChildOperator:
         return self._planned | {key: value for key, value in draft.items() if isinstance(value, str)}
 
     def keep_draft(self, draft: dict[str, str] | None) -> None:
-        """Write the draft, or remove it and its folder."""
-        path = self._folder / _DRAFT
-        if draft is not None:
+        """Write the draft, or remove it."""
+        self._keep(_DRAFT, draft)
+
+    def load_done(self) -> dict[str, tuple[str, str]]:
+        """Return what became of programs' requests, as kept last; a file that cannot be read is none."""
+        try:
+            done = json.loads((self._folder / _DONE).read_bytes())
+            return {str(name): (str(verb), str(state)) for name, (verb, state) in done.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+
+    def keep_done(self, done: dict[str, tuple[str, str]]) -> None:
+        """Write what became of programs' requests, or remove it."""
+        self._keep(_DONE, done)
+
+    def _keep(self, name: Path, content: object) -> None:
+        path = self._folder / name
+        if content:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(path, json.dumps(draft).encode("ascii"))
-        elif path.parent.exists():
-            path.unlink(missing_ok=True)
+            write_whole(path, json.dumps(content).encode("ascii"))
+            return
+        path.unlink(missing_ok=True)
+        # The folder goes with the last of its files.
+        with contextlib.suppress(OSError):
             path.parent.rmdir()

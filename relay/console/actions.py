@@ -34,10 +34,17 @@ class Keep:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Note:
+    """Make durable what became of programs' requests: (verb, state) by an opaque name; an empty one removes it."""
+
+    done: dict[str, tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Leave:
     """The person is done. `applied`: the box was set up in this session."""
 
     applied: bool
 
 
-Action = Send | Ask | Abandon | Keep | Leave
+Action = Send | Ask | Abandon | Keep | Note | Leave

@@ -3,89 +3,135 @@
 Request `{"seq": 1, "verb": "set", "settings": {"name": "box.example"}}`; reply
 `{"seq": 1, "ok": true, "result": {...}}` or `{"seq": 1, "ok": false, "code": ..., "message": ...}`. A changing request
 that is repeated with the same `seq` is not carried out again but answered again: a program that lost the cable asks
-once more. Ctrl-C and LF (`03 0A`) bring a line in any state to where a `{` is understood; lines of answers that do not
-begin with `{` are for people.
+once more, and one that lost the console too asks `happened`. Ctrl-C and LF (`03 0A`) bring a line in any state to where
+a `{` is understood; lines of answers that do not begin with `{` are for people. `hw/CONSOLE.md` says it all.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from relay.base.errors import InvalidInputError, RelayError
 from relay.base.limits import MAX_CONSOLE_REMEMBERED_REPLIES
 from relay.base.lines import bad, parse_line, result_of
-from relay.console.actions import Keep
+from relay.console.actions import Keep, Note
+from relay.console.checked import DamagedLineError, add_checksum, take_checksum
 from relay.console.dialogues import Dialogues
 from relay.console.draft import SECRETS, Draft, differences
-from relay.console.script import Request, Script
+from relay.console.script import Request, Script, Step
+from relay.console.verbs import Kind, Verb, find_verb, schema
 from relay.console.words import flat
 
-_READING = frozenset({"hello", "status", "doctor", "show", "plan", "user_list", "about", "network", "wifi_scan"})
-_CHANGING = frozenset(
-    {
-        *("user_add", "user_passwd", "user_deactivate", "invite_create", "restart", "factory_reset", "time_set"),
-        *("wifi_join", "hostname_set", "device_name_set", "commit", "rollback"),
-    }
-)
-_DRAFTING = frozenset({"set", "drop", "apply"})
 _MAX_SEQ_BYTES = 64
+# Marks a reply whose line gets a checksum; never sent.
+CHECKED = "checked"
 
 
 class Machine:
-    """Answers programs; remembers what it answered while the console runs."""
+    """Answers programs; remembers what it answered while the console runs, and what became of it for longer.
 
-    def __init__(self, draft: Draft, dialogues: Dialogues, provisioned: Callable[[], bool]) -> None:
+    Args:
+        draft: what is planned.
+        dialogues: what people's commands do.
+        provisioned: whether the box has been set up.
+        done: what became of earlier requests, as kept last.
+    """
+
+    def __init__(
+        self,
+        draft: Draft,
+        dialogues: Dialogues,
+        provisioned: Callable[[], bool],
+        done: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
         self._draft = draft
         self._dialogues = dialogues
         self._provisioned = provisioned
         self._remembered: dict[str, tuple[bytes, dict[str, Any]]] = {}
+        self._done = dict(done or {})
 
     def begin(self, line: bytes) -> Script:
         """Return the script that answers `line`; it returns the whole reply and never raises a RelayError."""
         seq: object = None
+        checked = False
         try:
+            line, checked = take_checksum(line)
             fields = parse_line(line)
-            seq = fields.pop("seq", None)
-            if not isinstance(seq, int | str | None) or len(str(seq)) > _MAX_SEQ_BYTES:
-                seq = None
-                raise InvalidInputError("seq is a number or a short text")
-            verb = fields.get("verb")
-            if not isinstance(verb, str) or verb not in _READING | _CHANGING | _DRAFTING:
-                known = ", ".join(sorted(_READING | _CHANGING | _DRAFTING))
-                raise InvalidInputError(f"there is no such verb; known are {known}")
-            return (yield from self._answer_once(seq, verb, fields))
+            seq = _take_seq(fields)
+            verb = find_verb(fields)
+            reply = yield from self._answer_once(seq, verb, fields)
+        except DamagedLineError as error:
+            reply, checked = _bad(None, error), True
         except RelayError as error:
-            return _bad(seq, error)
+            reply = _bad(seq, error)
+        return {CHECKED: True, **(reply or {})} if checked else reply
 
-    def _answer_once(self, seq: int | str | None, verb: str, fields: dict[str, Any]) -> Script:
-        if seq is None or verb in _READING:
-            return _good(seq, (yield from self._carry_out(verb, fields)))
+    def _answer_once(self, seq: int | str | None, verb: Verb, fields: dict[str, Any]) -> Script:
+        if seq is None or verb.kind is Kind.READS:
+            return _good(seq, (yield from self._carry_out(verb.name, fields)))
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).digest()
         key = json.dumps(seq)
         if key in self._remembered and self._remembered[key][0] == digest:
             return self._remembered[key][1]
-        reply = _good(seq, (yield from self._carry_out(verb, fields)))
+        if verb.kind is Kind.PLANS:
+            reply = _good(seq, (yield from self._carry_out(verb.name, fields)))
+        else:
+            reply = yield from self._answer_and_note(seq, verb, fields)
         self._remembered[key] = digest, reply
-        while len(self._remembered) > MAX_CONSOLE_REMEMBERED_REPLIES:
-            del self._remembered[next(iter(self._remembered))]
+        _bound(self._remembered)
         return reply
+
+    def _answer_and_note(
+        self, seq: int | str, verb: Verb, fields: dict[str, Any]
+    ) -> Generator[Step, Any, dict[str, Any]]:
+        yield from self._note(seq, verb, "begun")
+        try:
+            reply = _good(seq, (yield from self._carry_out(verb.name, fields)))
+        except RelayError as error:
+            yield from self._note(seq, verb, error.code)
+            raise
+        if verb.name == "factory_reset":
+            self._done.clear()
+            yield Note({})
+        else:
+            yield from self._note(seq, verb, "done")
+        return reply
+
+    def _note(self, seq: int | str, verb: Verb, state: str) -> Generator[Step, Any, None]:
+        name = _name_of(seq)
+        self._done.pop(name, None)
+        self._done[name] = verb.name, state
+        _bound(self._done)
+        yield Note(dict(self._done))
+
+    def _happened(self, of: object) -> dict[str, Any]:
+        """Return what became of a changing request, also one of before the console started anew."""
+        if isinstance(of, bool) or not isinstance(of, int | str):
+            raise InvalidInputError("of is the seq of a request")
+        verb, state = self._done.get(_name_of(of), ("", "unknown"))
+        known = state in ("begun", "done", "unknown")
+        return {"of": of, "verb": verb, "state": state if known else "failed", "code": "" if known else state}
 
     def _carry_out(self, verb: str, fields: dict[str, Any]) -> Script:
         match verb:
-            case "hello":
-                return {"console": 1, "provisioned": self._provisioned()}
+            case "hello" | "schema" | "happened":
+                return self._about(verb, fields)
             case "plan":
                 return (yield from self._plan())
-            case "show" if not self._provisioned():
-                return {"settings": {}}
             case "set" | "drop":
                 return (yield from self._change_draft(verb, fields))
             case "apply":
                 return (yield from self._apply(fields))
-            case _:
-                reply = yield Request(fields)
-                return result_of(reply)
+        if verb == "show" and not self._provisioned():
+            return {"settings": {}}
+        reply = yield Request(fields)
+        return result_of(reply)
+
+    def _about(self, verb: str, fields: dict[str, Any]) -> dict[str, Any]:
+        if verb == "hello":
+            return {"console": 1, "provisioned": self._provisioned(), "crc": "crc32", "secret": list(SECRETS)}
+        return {"verbs": schema()} if verb == "schema" else self._happened(fields["of"])
 
     def _change_draft(self, verb: str, fields: dict[str, Any]) -> Script:
         settings = fields.get("settings")
@@ -129,6 +175,23 @@ class Machine:
         return (yield from self._dialogues.applied(provisioned=provisioned, confirm_s=confirm_s))
 
 
+def _take_seq(fields: dict[str, Any]) -> int | str | None:
+    seq = fields.pop("seq", None)
+    if isinstance(seq, bool) or not isinstance(seq, int | str | None) or len(str(seq)) > _MAX_SEQ_BYTES:
+        raise InvalidInputError("seq is a number or a short text")
+    return seq
+
+
+def _name_of(seq: int | str) -> str:
+    # A program may have put a name of somebody into it, and what is kept lies on flash.
+    return hashlib.sha256(json.dumps(seq).encode()).hexdigest()[:16]
+
+
+def _bound(remembered: dict[str, Any]) -> None:
+    while len(remembered) > MAX_CONSOLE_REMEMBERED_REPLIES:
+        del remembered[next(iter(remembered))]
+
+
 def _good(seq: object, result: dict[str, Any] | None) -> dict[str, Any]:
     return {"seq": seq, "ok": True, "result": result or {}}
 
@@ -143,5 +206,7 @@ def too_long(limit_bytes: int) -> dict[str, Any]:
 
 
 def render(reply: dict[str, Any]) -> bytes:
-    """Return `reply` as one ASCII line."""
-    return json.dumps(reply, separators=(",", ":")).encode("ascii") + b"\r\n"
+    """Return `reply` as one ASCII line, with a checksum where the request had one."""
+    checked = CHECKED in reply
+    line = json.dumps({key: value for key, value in reply.items() if key != CHECKED}, separators=(",", ":")).encode()
+    return (add_checksum(line) if checked else line) + b"\r\n"

@@ -52,6 +52,14 @@ class Operator(Protocol):
         """Return the draft kept last, empty where there is none."""
         ...
 
+    def load_done(self) -> dict[str, tuple[str, str]]:
+        """Return what became of programs' requests, as kept last."""
+        ...
+
+    def keep_done(self, done: dict[str, tuple[str, str]]) -> None:
+        """Make durable what became of programs' requests; an empty one removes it."""
+        ...
+
     def keep_draft(self, draft: dict[str, str] | None) -> None:
         """Make the draft durable; None removes it."""
         ...

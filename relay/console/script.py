@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from relay.console.actions import Keep, Leave
+from relay.console.actions import Keep, Leave, Note
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,6 +36,6 @@ class Packet:
     data: bytes
 
 
-Step = Say | Question | Request | Packet | Keep | Leave
+Step = Say | Question | Request | Packet | Keep | Note | Leave
 # Sent back are a text (Question), a reply (Request) or None; returned is the result for a program, None for a person.
 Script = Generator[Step, Any, dict[str, Any] | None]

@@ -1,13 +1,13 @@
 """One console on one line: bytes in, actions out. Every transition between person, program and silence is here."""
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from relay.base.errors import RelayError
 from relay.base.limits import MAX_CONSOLE_LINE_BYTES, MAX_CONSOLE_WAITING_BYTES
 from relay.console import grammar, improv, machine
-from relay.console.actions import Abandon, Action, Ask, Keep, Leave, Send
+from relay.console.actions import Abandon, Action, Ask, Keep, Leave, Note, Send
 from relay.console.dialogues import Dialogues
 from relay.console.draft import Draft, setting_names
 from relay.console.editor import Entered, Event, Interrupted, LineEditor, Wondering
@@ -34,6 +34,7 @@ class Session:
         provisioned: whether the box has been set up, asked afresh each time.
         place: where the box is found, asked afresh each time.
         kept: the draft that was kept last.
+        done: what became of programs' requests, as noted last.
         leave_when_applied: whether setting the box up ends the session.
     """
 
@@ -43,6 +44,7 @@ class Session:
         place: Callable[[], Place],
         kept: dict[str, str] | None = None,
         *,
+        done: Mapping[str, tuple[str, str]] | None = None,
         leave_when_applied: bool = False,
     ) -> None:
         self._provisioned = provisioned
@@ -50,7 +52,7 @@ class Session:
         self._installer = Installer(place)
         draft = Draft(kept)
         self._dialogues = Dialogues(draft, provisioned, leave_when_applied=leave_when_applied)
-        self._machine = machine.Machine(draft, self._dialogues, provisioned)
+        self._machine = machine.Machine(draft, self._dialogues, provisioned, done)
         self._editor = LineEditor()
         self._keys = KeyReader()
         self._mode = _Mode.QUIET
@@ -296,10 +298,10 @@ class Session:
                     return
                 case Packet(data):
                     self._send(data)
-                case Keep() | Leave():
+                case Keep() | Note() | Leave():
                     self._act(step)
 
-    def _act(self, action: Keep | Leave) -> None:
+    def _act(self, action: Keep | Note | Leave) -> None:
         if isinstance(action, Leave):
             self._editor.forget()
             self._be_quiet()

@@ -180,7 +180,11 @@ class Station:
 
             operator = self._present_operator()
             self._session = Session(
-                operator.provisioned, operator.place, operator.load_draft(), leave_when_applied=self._until_applied
+                operator.provisioned,
+                operator.place,
+                operator.load_draft(),
+                done=operator.load_done(),
+                leave_when_applied=self._until_applied,
             )
         return self._session
 
@@ -190,7 +194,7 @@ class Station:
         return self._operator
 
     def _do(self, actions: "list[Action]") -> None:
-        from relay.console.actions import Abandon, Ask, Keep, Leave, Send
+        from relay.console.actions import Abandon, Ask, Keep, Leave, Note, Send
 
         for action in actions:
             match action:
@@ -203,6 +207,10 @@ class Station:
                         self._calls.pop(number).cancel()
                 case Keep(draft):
                     self._keep(draft)
+                case Note(done):
+                    # On flash that takes no writes the console's own memory has to do.
+                    with contextlib.suppress(OSError):
+                        self._present_operator().keep_done(done)
                 case Leave(applied):
                     self._applied = applied
                     # A serial console only falls silent: there is nowhere else to go from it.

@@ -194,6 +194,7 @@ class MemoryOperator:
     def __init__(self, box: MemoryBox, *, late: bool = False) -> None:
         self.box, self.late = box, late
         self.draft: dict[str, str] | None = None
+        self.done: dict[str, tuple[str, str]] = {}
         self.calls: list[MemoryCall] = []
 
     def begin(self, fields: dict[str, Any]) -> Call:
@@ -211,6 +212,12 @@ class MemoryOperator:
 
     def load_draft(self) -> dict[str, str]:
         return self.draft or {}
+
+    def load_done(self) -> dict[str, tuple[str, str]]:
+        return self.done
+
+    def keep_done(self, done: dict[str, tuple[str, str]]) -> None:
+        self.done = done
 
     def keep_draft(self, draft: dict[str, str] | None) -> None:
         self.draft = draft

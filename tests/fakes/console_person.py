@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from relay.console.actions import Abandon, Action, Ask, Keep, Leave, Send
+from relay.console.actions import Abandon, Action, Ask, Keep, Leave, Note, Send
 from relay.console.session import Session
 from tests.fakes.console_operator import MemoryBox, reply_of
 from tests.fakes.screen import Screen
@@ -15,14 +15,18 @@ class Person:
         box: MemoryBox | None = None,
         kept: dict[str, str] | None = None,
         *,
+        done: dict[str, tuple[str, str]] | None = None,
         late: bool = False,
         leave_when_applied: bool = False,
     ) -> None:
         self.box = box or MemoryBox()
-        self.session = Session(self.box.provisioned, self.box.place, kept, leave_when_applied=leave_when_applied)
+        self.session = Session(
+            self.box.provisioned, self.box.place, kept, done=done, leave_when_applied=leave_when_applied
+        )
         self.screen = Screen()
         self.seen = b""
         self.kept = kept
+        self.done = done or {}
         self.left: list[Leave] = []
         self.abandoned: list[int] = []
         self.open: list[Ask] = []
@@ -40,6 +44,8 @@ class Person:
                     self.open.append(action)
                 case Keep(draft):
                     self.kept = draft
+                case Note(done):
+                    self.done = done
                 case Leave():
                     self.left.append(action)
                 case Abandon(number):

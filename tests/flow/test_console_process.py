@@ -165,6 +165,20 @@ def test_the_draft_lies_in_the_state_folder_and_goes_without_a_trace(tmp_path: P
     assert list(state.iterdir()) == []
 
 
+def test_what_became_of_requests_lies_beside_the_draft_and_goes_without_a_trace(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    operator = ChildOperator(state, quiet=True)
+    operator.keep_done({"a1": ("restart", "done")})
+    operator.keep_draft({"name": "box.example"})
+    operator.keep_draft(None)
+    assert ChildOperator(state, quiet=True).load_done() == {"a1": ("restart", "done")}
+    for damaged in ("", "[]", '{"a1": 5}', '{"a1": [1]}'):
+        (state / "console" / "done.json").write_text(damaged)
+        assert operator.load_done() == {}
+    operator.keep_done({})
+    assert list(state.iterdir()) == []
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"name": 5}', "{"])
 def test_a_damaged_draft_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "console").mkdir()

@@ -14,7 +14,12 @@ BASICS = {"name": "box.example", "owner": "anna", "password": "swordfish"}
 
 def test_a_program_sets_a_box_up_without_a_banner_or_prompt() -> None:
     person = Person()
-    assert person.ask(seq=1, verb="hello")["result"] == {"console": 1, "provisioned": False}
+    assert person.ask(seq=1, verb="hello")["result"] == {
+        "console": 1,
+        "provisioned": False,
+        "crc": "crc32",
+        "secret": ["password"],
+    }
     assert person.ask(seq=2, verb="set", settings={"name": "box.example"})["result"]["missing"] == ["owner", "password"]
     person.ask(seq=3, verb="set", settings=BASICS)
     assert person.ask(seq=4, verb="plan")["result"]["planned"]["password"] == "***"
@@ -62,11 +67,48 @@ def test_a_program_that_lost_the_cable_learns_what_came_of_its_request() -> None
     assert len(person.box.asked) == 1
 
 
+def test_after_a_new_start_of_the_console_a_program_can_ask_what_happened() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    person.ask(seq=17, verb="user_add", name="otto", password="long pw 1")
+    person.ask(seq="otto", verb="user_add", name="otto", password="long pw 1")
+    person.ask(seq=19, verb="plan")
+    assert "otto" not in json.dumps(person.done)
+    again = Person(person.box, done=person.done)
+    for of, state, code in ((17, "done", ""), ("otto", "failed", "conflict"), (18, "unknown", "")):
+        happened = again.ask(seq=1, verb="happened", of=of)["result"]
+        assert (happened["state"], happened["code"]) == (state, code)
+    assert again.ask(seq=1, verb="happened", of=17)["result"]["verb"] == "user_add"
+    # The same number from another program, or another day, is another request.
+    assert again.ask(seq=17, verb="user_add", name="emma", password="long pw 1")["ok"]
+
+
+def test_a_request_that_the_power_cut_interrupted_is_known_to_have_begun() -> None:
+    person = Person(MemoryBox(provisioned=True), late=True)
+    person.send(b'{"seq":17,"verb":"user_passwd","name":"otto","password":"long pw 1"}\n')
+    again = Person(person.box, done=person.done)
+    assert again.ask(seq=1, verb="happened", of=17)["result"]["state"] == "begun"
+
+
+def test_nothing_is_known_of_requests_before_a_reset() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    person.ask(seq=1, verb="restart")
+    person.ask(seq=2, verb="factory_reset", confirm="box.example")
+    assert person.done == {}
+
+
+def test_secret_fields_are_flagged() -> None:
+    verbs = Person().ask(seq=1, verb="schema")["result"]["verbs"]
+    assert verbs["user_add"]["fields"]["password"] == {"secret": True, "needed": True}
+    assert verbs["wifi_join"]["fields"]["password"]["secret"]
+    assert verbs["plan"] == {"kind": "reads", "fields": {}}
+
+
 def test_remembered_replies_are_bounded() -> None:
     person = Person(MemoryBox(provisioned=True))
     for number in range(MAX_CONSOLE_REMEMBERED_REPLIES + 5):
         person.ask(seq=number, verb="restart")
     assert len(person.session._machine._remembered) == MAX_CONSOLE_REMEMBERED_REPLIES
+    assert len(person.done) == MAX_CONSOLE_REMEMBERED_REPLIES
 
 
 @pytest.mark.parametrize(
@@ -78,7 +120,10 @@ def test_remembered_replies_are_bounded() -> None:
         ('{"seq":1,"verb":"provision","name":"x"}', "no such verb"),
         ('{"seq":1,"verb":"stop"}', "no such verb"),
         ('{"seq":[1],"verb":"plan"}', "seq is"),
-        ('{"seq":1,"verb":"set"}', "settings are texts"),
+        ('{"seq":1,"verb":"set"}', "set needs settings"),
+        ('{"seq":true,"verb":"plan"}', "seq is"),
+        ('{"seq":1,"verb":"plan","more":1}', "plan takes no more"),
+        ('{"seq":1,"verb":"happened","of":[]}', "of is the seq"),
         ('{"seq":1,"verb":"set","settings":{"name":5}}', "settings are texts"),
         ('{"seq":1,"verb":"set","settings":{"name":"no spaces"}}', "server name"),
         ('{"seq":1,"verb":"set","settings":{"x.y":"1"}}', "not a setting"),
