@@ -17,6 +17,8 @@ _STEPS = {
     "storage.failed": f"{_CARD}; after a single refusal a restart is enough",
     "storage.damaged": f"{_INDEX}; or {_CARD}",
     "storage.wrong_key": "bring the right key file or passphrase; nothing was changed",
+    "storage.key_absent": "plug in what the key is on: the box goes on by itself, and it may be pulled out after that",
+    "storage.locked_by_phrase": "give it at the console: passphrase",
     "storage.upgrade_failed": "go back to the older release, which finds its data as it left them, and report this",
     "storage.newer_format": "install the release that wrote the state folder, or a later one",
 }

@@ -12,6 +12,7 @@ from relay.admin.requests import (
     CreateInvite,
     DeactivateUser,
     Doctor,
+    GivePassphrase,
     ListUsers,
     Request,
     Restart,
@@ -144,7 +145,9 @@ class HouseOperator:
             case _:
                 return await self._move(request)
 
-    async def _move(self, request: moves.MovingRequest | ShowStandbyKey) -> dict[str, Any]:
+    async def _move(self, request: moves.MovingRequest | ShowStandbyKey | GivePassphrase) -> dict[str, Any]:
+        if isinstance(request, GivePassphrase):
+            raise ConflictError("the box is not locked: it has its key")
         if isinstance(request, ShowStandbyKey):
             return {"line": await self._show_standby_key()}
         if self._moving is None:

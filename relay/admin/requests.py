@@ -79,6 +79,13 @@ class ShowStandbyKey:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class GivePassphrase:
+    """Give a box the passphrase that it waits for; it is proof enough of who asks."""
+
+    passphrase: str = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Restart:
     """Stop cleanly and start again."""
 
@@ -98,6 +105,7 @@ Request = (
     | CreateInvite
     | CreateBackup
     | ShowStandbyKey
+    | GivePassphrase
     | Restart
     | Stop
     | moving.MovingRequest
@@ -113,6 +121,7 @@ VERBS: dict[str, type[Request]] = {
     "invite_create": CreateInvite,
     "backup_create": CreateBackup,
     "standby_key": ShowStandbyKey,
+    "passphrase": GivePassphrase,
     "restart": Restart,
     "stop": Stop,
     **moving.VERBS,
@@ -120,6 +129,7 @@ VERBS: dict[str, type[Request]] = {
 _MAX_BYTES = {
     "name": MAX_NAME_BYTES,
     "password": MAX_PASSWORD_BYTES,
+    "passphrase": MAX_PASSWORD_BYTES,
     "room": MAX_NAME_BYTES,
     "target": MAX_NAME_BYTES,
     "after": MAX_MOVING_FIELD_BYTES,

@@ -11,11 +11,11 @@ from relay.admin.advice import next_step
 from relay.admin.operations import Finding
 from relay.app import holdings
 from relay.app.house import House
+from relay.app.theft import NOTHING_PROTECTED, theft
 from relay.box.mounts import MOUNTS, mount_of
 from relay.delivery.bounds.admission import Admission
 from relay.delivery.pruning.shown import shown
 from relay.household import accounts
-from relay.store.keyring import protection
 from relay.store.ledger import Index
 
 # What is said at the pace of a household shares few commits of the file system below this.
@@ -46,10 +46,12 @@ class HouseReport:
         """Return the state of the house as JSON values."""
         house = self._house
         users = await house.ledger.read(_count)
+        stolen = theft(house.folder, house.config.store)
         return {
             "server": house.server,
             "listening": self._listening,
-            "protection": protection(house.folder, house.config.store),
+            "protection": stolen.protection,
+            "theft_reveals": {"of_the_card": stolen.card, "of_the_box": stolen.box},
             "users": users,
             "ledger": asdict(house.ledger.status()),
             "uptime_s": round(time.monotonic() - self._begun_s, 1),
@@ -91,11 +93,11 @@ def _look_at_the_flash(house: House) -> Iterator[Finding]:
 
 
 def _look_at_the_key(house: House) -> Iterator[Finding]:
-    if protection(house.folder, house.config.store).startswith("none"):
+    if theft(house.folder, house.config.store).protection == NOTHING_PROTECTED:
         yield Finding(
             "note",
             "the key lies beside what it seals: a stolen card can be read",
-            "keep the key elsewhere: provision with --key-file, or store.key_source=passphrase",
+            "keep the key elsewhere: on a stick (store.key_file), or store.key_source passphrase, otp or tpm",
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from relay.base.clock import Clock, SystemClock
 from relay.base.config import Config, StoreConfig
-from relay.base.errors import ConfigError
+from relay.base.errors import ConfigError, KeyAbsentError
 from relay.base.ids import ServerName
 from relay.core.matrix.signing import SigningKey
 from relay.delivery.tables import TABLES as DELIVERY_TABLES
@@ -20,7 +20,7 @@ from relay.rooms.matrix.tables import TABLES as ROOM_TABLES
 from relay.store import keyring
 from relay.store.faults import KeyringLostError
 from relay.store.files import OS_FILES, FileLayer
-from relay.store.keyring import KeyFile, Keyring, Passphrase
+from relay.store.keyring import KeyFile, Keyring, KeySource, Passphrase
 from relay.store.ledger import Ledger, open_ledger
 from relay.store.segments import SEGMENT_BYTES
 from relay.store.workers import ThreadWorkers, Workers
@@ -59,11 +59,17 @@ class House:
 
 @asynccontextmanager
 async def open_house(
-    folder: Path, config: Config, flash: Flash | None = None, *, clock: Clock | None = None
+    folder: Path,
+    config: Config,
+    flash: Flash | None = None,
+    *,
+    clock: Clock | None = None,
+    keys: Keyring | None = None,
 ) -> AsyncIterator[House]:
     """Open the state folder, which is made if it is empty; on leaving, everything is on flash.
 
-    Without `flash` it is the operating system's; the keyring always is. Without `clock` time is the kernel's.
+    Without `flash` it is the operating system's; the keyring always is. Without `clock` time is the kernel's, and
+    without `keys` they are asked of their source.
 
     Raises:
         StateLockedError: another process holds it.
@@ -71,7 +77,7 @@ async def open_house(
         DamagedError: the journal or the index is not what was written.
     """
     clock = clock or SystemClock()
-    keys = unlock(folder, config.store)
+    keys = keys or unlock(folder, config.store)
     flash = flash or Flash()
     async with open_ledger(
         folder,
@@ -89,30 +95,50 @@ async def open_house(
         yield House(folder=folder, config=config, clock=clock, keyring=keys, ledger=ledger, key=key, flash=flash)
 
 
-def key_source(folder: Path, config: StoreConfig, *, new: bool) -> KeyFile | Passphrase:
+def key_source(folder: Path, config: StoreConfig, *, new: bool, phrase: str | None = None) -> KeySource:
     """Return where the root key of `folder` comes from; for a new one a key file that is missing is made.
 
+    Args:
+        folder: the state folder.
+        config: names the source.
+        new: whether the source has to be made.
+        phrase: the passphrase, where somebody gave it; else it is looked for.
+
     Raises:
-        ConfigError: there is nobody to ask for the passphrase.
+        KeyAbsentError: there is nobody to ask for the passphrase.
     """
-    if config.key_source == "passphrase":
-        return Passphrase(_passphrase(new=new))
-    source = KeyFile(folder / config.key_file)
+    match config.key_source:
+        case "passphrase":
+            return Passphrase(_passphrase(new=new) if phrase is None else phrase.encode())
+        case "otp":
+            from relay.box.otp import Fuses
+            from relay.store.board_keys import FusedKey
+
+            return FusedKey(Fuses())
+        case "tpm":
+            from relay.box.tpm import Tpm
+            from relay.store.board_keys import VaultKey
+
+            return VaultKey(Tpm(Path(config.tpm_device), config.pcrs()))
+    path = folder / config.key_file
+    source = KeyFile(path, awaited=not path.resolve().is_relative_to(folder.resolve()))
     if new and not source.path.exists():
         source.create()
     return source
 
 
-def unlock(folder: Path, config: StoreConfig) -> Keyring:
+def unlock(folder: Path, config: StoreConfig, phrase: str | None = None) -> Keyring:
     """Return the keys of the state folder, made if it is empty.
 
     Raises:
         KeyringLostError: what the keys are for is there, and they are not.
+        KeyAbsentError: the key is not there yet.
+        WrongKeyError: another key is; nothing was changed.
     """
     new = not (folder / keyring.FILE_NAME).exists()
     if new and any((folder / name).exists() for name in ("index.db", "journal")):
         raise KeyringLostError(f"{folder / keyring.FILE_NAME} is gone: what is sealed here cannot be opened")
-    source = key_source(folder, config, new=new)
+    source = key_source(folder, config, new=new, phrase=phrase)
     return keyring.create_keyring(folder, source) if new else keyring.open_keyring(folder, source)
 
 
@@ -122,7 +148,7 @@ def _passphrase(*, new: bool) -> bytes:
     if credentials and (file := Path(credentials) / _CREDENTIAL).exists():
         return file.read_bytes().rstrip(b"\r\n")
     if not sys.stdin.isatty():
-        raise ConfigError(f"the passphrase is asked for at a terminal, or read from the credential {_CREDENTIAL}")
+        raise KeyAbsentError("nobody gave the passphrase")
     phrase = getpass.getpass("passphrase of the box: ")
     if new and phrase != getpass.getpass("once more: "):
         raise ConfigError("the two passphrases differ")

@@ -1,7 +1,6 @@
 """Serving: doors open when everything behind them is ready, and close before anything behind them stops."""
 
 import errno
-import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -14,6 +13,7 @@ from relay.admin.advice import next_step
 from relay.admin.operations import HouseOperator
 from relay.admin.operator import Operator
 from relay.admin.server import serve_admin
+from relay.app.awaiting_key import open_or_wait
 from relay.app.backup import Backups
 from relay.app.doors import Doors
 from relay.app.family import family_door
@@ -26,6 +26,7 @@ from relay.app.on_trial import start_again_when_due
 from relay.app.operator import HousePeople
 from relay.app.ownership import keep_owners_noted, note_owners
 from relay.app.standby import standby_key, standing_by
+from relay.app.stopping import StopAsked, listen_to_signals
 from relay.app.supervised import ask_for_time, keep_told
 from relay.app.uplink import reaching_out
 from relay.base import log
@@ -85,27 +86,19 @@ async def open_offline(folder: Path, config: Config) -> AsyncIterator[Operator]:
         await note_owners(house)
 
 
-class _Stop:
-    """Set once, by a signal or an operator."""
-
-    def __init__(self) -> None:
-        self.asked = trio.Event()
-        self.restart = False
-
-    def __call__(self, restart: bool) -> None:  # noqa: FBT001 - the operator's callback
-        self.restart = restart
-        self.asked.set()
-
-
 async def _serve(folder: Path, config: Config) -> bool:
-    stop = _Stop()
+    stop = StopAsked()
     light = status_light(folder)
     light.show(Shown.STARTING)
     async with trio.open_nursery() as waiting, AsyncExitStack() as stack:
         stack.callback(light.release)
-        patience = await waiting.start(ask_for_time, Supervisor(), folder)
+        patience = trio.CancelScope()
         try:
-            house = await stack.enter_async_context(open_house(folder, config))
+            keys = await open_or_wait(folder, config, stop, light)
+            if keys is None:
+                return stop.restart
+            patience = await waiting.start(ask_for_time, Supervisor(), folder)
+            house = await stack.enter_async_context(open_house(folder, config, keys=keys))
         except (DamagedError, StorageError, UpgradeError) as fault:
             patience.cancel()
             light.show(Shown.ATTENTION)
@@ -121,7 +114,7 @@ async def _serve(folder: Path, config: Config) -> bool:
         watchers = () if status.fault else await stack.enter_async_context(standing_by(house))
         network = await open_network(house)
         async with trio.open_nursery() as signals:
-            await signals.start(_listen_to_signals, stop)
+            await signals.start(listen_to_signals, stop)
             signals.start_soon(start_again_when_due, folder, stop)
             if status.fault_code == NoRoomError.code:
                 signals.start_soon(_start_again_with_room, house, stop)
@@ -130,13 +123,13 @@ async def _serve(folder: Path, config: Config) -> bool:
     return stop.restart
 
 
-async def _serve_nothing(folder: Path, fault: RelayError, stop: _Stop) -> None:
+async def _serve_nothing(folder: Path, fault: RelayError, stop: StopAsked) -> None:
     """Stay up without doors: whoever starts processes would start this one for ever, and the cable goes on working."""
     _say(f"{fault}: nothing can be read", fault.code)
     log.get_logger().critical("app.nothing_served", code=fault.code)
     supervisor = Supervisor()
     async with trio.open_nursery() as workers:
-        await workers.start(_listen_to_signals, stop)
+        await workers.start(listen_to_signals, stop)
         with suppress(OSError):
             await workers.start(
                 partial(serve_admin, folder, HouseOperator(NobodyHome(fault), Infirmary(fault), stop=stop))
@@ -150,7 +143,7 @@ async def _serve_nothing(folder: Path, fault: RelayError, stop: _Stop) -> None:
         workers.cancel_scope.cancel()
 
 
-async def _start_again_with_room(house: House, stop: _Stop) -> None:
+async def _start_again_with_room(house: House, stop: StopAsked) -> None:
     while True:
         if await trio.to_thread.run_sync(has_room, house.folder, house.flash.files):
             stop(True)  # noqa: FBT003 - the operator's callback
@@ -164,7 +157,7 @@ def _say(what: str, code: str) -> None:
 
 
 async def _serve_house(
-    house: House, network: Network, stop: _Stop, light: StatusLight, watchers: Sequence[Watcher] = ()
+    house: House, network: Network, stop: StopAsked, light: StatusLight, watchers: Sequence[Watcher] = ()
 ) -> None:
     listening: dict[str, str] = {}
     watchers = [*watchers]
@@ -213,10 +206,3 @@ async def _serve_house(
 
 async def _as_it_is(network: Network) -> Network:
     return network
-
-
-async def _listen_to_signals(stop: _Stop, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for _ in signals:
-            stop(False)  # noqa: FBT003 - the operator's callback

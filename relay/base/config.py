@@ -18,6 +18,8 @@ from relay.base.typed_toml import UnknownSettingError, parse_table, read_toml, r
 
 FILE_NAME = "relay.toml"
 OWNER_FILE_NAME = "owner.json"
+KEY_SOURCES = ("file", "passphrase", "otp", "tpm")
+_PCRS = 24
 
 
 def _bound(name: str, value: float, least: float, most: float) -> None:
@@ -111,9 +113,13 @@ class StoreConfig:
     """The ledger on flash."""
 
     key_source: str = "file"
-    """`file` or `passphrase`."""
+    """`file`, `passphrase`, `otp` (fuses of a Raspberry Pi) or `tpm` (TPM 2.0)."""
     key_file: str = "root.key"
-    """Relative to the state folder; a key inside it protects nothing and is shown as such."""
+    """Relative to the state folder; a key inside it protects nothing and is shown as such. The box waits for a file
+    elsewhere, as on a stick, which may be pulled out after the start."""
+    tpm_device: str = "/dev/tpmrm0"
+    tpm_pcrs: str = ""
+    """Numbers as `7` or `0,7`: the TPM gives the key only while these registers are as they were; empty: always."""
     journal_segments: int = 8
     checkpoint_journal_mib: int = 16
     checkpoint_cache_mib: int = 8
@@ -121,12 +127,24 @@ class StoreConfig:
 
     def __post_init__(self) -> None:
         """Check the bounds."""
-        if self.key_source not in ("file", "passphrase"):
-            raise ConfigError(f"store.key_source is {self.key_source!r}; it may be file or passphrase")
+        if self.key_source not in KEY_SOURCES:
+            raise ConfigError(f"store.key_source is {self.key_source!r}; it may be {', '.join(KEY_SOURCES)}")
+        self.pcrs()
         _bound("store.journal_segments", self.journal_segments, 4, 64)
         _bound("store.checkpoint_journal_mib", self.checkpoint_journal_mib, 1, 128)
         _bound("store.checkpoint_cache_mib", self.checkpoint_cache_mib, 1, 64)
         _bound("store.media_quota_mib", self.media_quota_mib, 16, 1_000_000)
+
+    def pcrs(self) -> tuple[int, ...]:
+        """Return the numbers of `tpm_pcrs`, in order.
+
+        Raises:
+            ConfigError: they are not numbers from 0 to 23.
+        """
+        words = [word.strip() for word in self.tpm_pcrs.split(",")] if self.tpm_pcrs else []
+        if not all(word.isascii() and word.isdigit() and int(word) < _PCRS for word in words):
+            raise ConfigError(f"store.tpm_pcrs is {self.tpm_pcrs!r}; it may be numbers from 0 to {_PCRS - 1}, as 0,7")
+        return tuple(sorted({int(word) for word in words}))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -147,6 +147,14 @@ class ConfigError(RelayError):
     fault = Fault.USER
 
 
+class KeyAbsentError(ConfigError):
+    """The key is not there yet: the stick is not in, nobody gave the passphrase; the box waits for it."""
+
+    code = "storage.key_absent"
+    fault = Fault.USER
+    retryable = True
+
+
 class StorageError(RelayError):
     """Flash refused a write or sync: nothing of the failed change was acknowledged; reads go on."""
 

@@ -15,11 +15,13 @@ class Supervisor:
     """Whoever started this process and wants to hear how it is.
 
     Attributes:
+        present: whether there is one.
         watchdog_s: within how many seconds `alive` must be said again and again, None where nobody asks for it.
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
+        self.present = bool(self._address)
         mine = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         text = environment.get("WATCHDOG_USEC", "")
         self.watchdog_s = (

@@ -49,14 +49,17 @@ def _look_at_the_state(folder: Path) -> Iterator[Finding]:
     from relay.cli.house import look_at_house
 
     try:
-        config = load(folder)
-        # A passphrase is asked for by a start, not by a doctor.
-        fault = look_at_house(folder, config) if config.store.key_source == "file" else None
+        source = load(folder).store.key_source
     except ConfigError:
-        # Without its key there is nothing to look at; that is found elsewhere.
+        # Without settings there is nothing to look at; that is found elsewhere.
         return
+    fault: RelayError | None = None
+    try:
+        # A passphrase is asked for by a start, not by a doctor.
+        fault = look_at_house(folder, load(folder)) if source != "passphrase" else None
     except RelayError as error:
-        fault = error
+        # A key file that is missing is found elsewhere.
+        fault = None if source == "file" and isinstance(error, ConfigError) else error
     if fault is not None:
         yield Finding("fault", str(fault), next_step(fault.code))
 
@@ -103,8 +106,12 @@ def _look_at_the_key(folder: Path, config: Config) -> Iterator[Finding]:
     if config.store.key_source != "file":
         return
     path = folder / config.store.key_file
-    if not path.is_file():
+    if path.is_file():
+        return
+    if path.resolve().is_relative_to(folder.resolve()):
         yield Finding("fault", "the key file is missing", f"bring {path} back; nothing can be read without it")
+    else:
+        yield Finding("note", f"the key file {path} is not here", "keep it safe elsewhere: only a start waits for it")
 
 
 def _look_at_the_certificate(folder: Path, config: Config) -> Iterator[Finding]:

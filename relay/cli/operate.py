@@ -72,7 +72,7 @@ def _carry_out_offline(folder: Path, verb: str, request: Request) -> dict[str, A
         from relay.cli.doctor import find_without_box
 
         return {"findings": [dataclasses.asdict(finding) for finding in find_without_box(folder)]}
-    if verb in ("restart", "stop"):
+    if verb in ("restart", "stop", "passphrase"):
         raise NotRunningError("the box is not running")
     import trio
 

@@ -41,6 +41,7 @@ COMMANDS = (
     Command(("wifi", "join"), "NAME", "join a network; its password is asked for", 1, 1),
     Command(("time", "set"), "UTC", "set the clock: 2026-11-23T12:00:00Z", 1, 1),
     Command(("terminal",), "utf8|ascii", "how QR codes are drawn here", 1, 1),
+    Command(("passphrase",), "", "give a locked box the passphrase that it waits for"),
     Command(("restart",), "", "stop the box cleanly and start it again"),
     Command(("factory-reset",), "", "forget everything, after a typed confirmation"),
     Command(("help",), "", "this list"),

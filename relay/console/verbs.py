@@ -58,6 +58,8 @@ VERBS = {
         Verb("about", _R, "release, board, names"),
         Verb("network", _R, "how the box is connected"),
         Verb("wifi_scan", _R, "networks in reach"),
+        # It changes nothing that lasts, and nothing that is derived from it is remembered.
+        Verb("passphrase", _R, "open a locked box", (Field("passphrase", "text", secret=True),)),
         Verb("set", _P, "plan settings", (_SETTINGS,)),
         Verb("drop", _P, "take planned settings back", (_SETTINGS,)),
         Verb("apply", _C, "do what is planned; on trial for `confirm_s`", (_CONFIRM,)),

@@ -51,6 +51,8 @@ def users(result: dict[str, Any]) -> list[str]:
 def status(result: dict[str, Any]) -> list[str]:
     """Return the facts, one a line, nested ones indented."""
     if not result.get("running"):
+        if waits := result.get("waits"):
+            return [f"{result['server']}: {waits}", f"next: {result['next_step']}"]
         if not result.get("provisioned"):
             return ["not set up", "next: relay provision, or relay console"]
         held = ", but a process holds its folder" if result.get("locked") else ""

@@ -2,10 +2,11 @@
 
 The file `keyring` in the state folder holds them sealed (XChaCha20-Poly1305 under a key derived from the root key and a
 salt), so that the source can change without sealing everything again. A root key file inside the state folder protects
-nothing, and `protection` says so.
+nothing; `relay.app.theft` says so.
 """
 
 import dataclasses
+import errno
 import hashlib
 import secrets
 from pathlib import Path
@@ -14,14 +15,13 @@ from typing import Any, Protocol
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from relay.base.config import StoreConfig
-from relay.base.errors import ConfigError, DamagedError, NewerFormatError, WrongKeyError
+from relay.base.errors import ConfigError, DamagedError, KeyAbsentError, NewerFormatError, WrongKeyError
 from relay.store.files import OS_FILES, FileLayer
 from relay.store.packing import pack, unpack
 
 FILE_NAME = "keyring"
 _FORMAT = 1
-_KEY_BYTES = 32
+KEY_BYTES = 32
 _SALT_BYTES = 16
 _NONCE_BYTES = 24
 _MAX_KEY_FILE_BYTES = 4096
@@ -60,6 +60,8 @@ class KeyFile:
     """A file of 32 random bytes or more, best on something that is taken out or locked away."""
 
     path: Path
+    awaited: bool = False
+    """Whether it is on something that may come yet, as a stick that is not in."""
 
     def parameters(self) -> dict[str, Any]:
         """Return nothing but the kind."""
@@ -67,16 +69,18 @@ class KeyFile:
 
     def root_key(self, parameters: dict[str, Any]) -> bytes:
         """Return the hash of the file's bytes."""
-        _check_kind(parameters, "file")
+        check_kind(parameters, "file")
         try:
             content = self.path.read_bytes()
         except OSError as error:
+            if self.awaited and error.errno not in (errno.EACCES, errno.EPERM):
+                raise KeyAbsentError(f"the key file {self.path} is not there") from None
             raise ConfigError(f"key file {self.path} cannot be read: {error.strerror}") from None
-        if not _KEY_BYTES <= len(content) <= _MAX_KEY_FILE_BYTES:
+        if not KEY_BYTES <= len(content) <= _MAX_KEY_FILE_BYTES:
             raise ConfigError(
-                f"key file {self.path} has {len(content)} bytes; it may have {_KEY_BYTES} to {_MAX_KEY_FILE_BYTES}"
+                f"key file {self.path} has {len(content)} bytes; it may have {KEY_BYTES} to {_MAX_KEY_FILE_BYTES}"
             )
-        return hashlib.blake2b(content, person=b"doorstep-keyfil", digest_size=_KEY_BYTES).digest()
+        return hashlib.blake2b(content, person=b"doorstep-keyfil", digest_size=KEY_BYTES).digest()
 
     def create(self, *, files: FileLayer = OS_FILES) -> None:
         """Make the file with fresh random bytes, readable by its owner only; whole or not at all.
@@ -86,7 +90,7 @@ class KeyFile:
         """
         if files.exists(self.path):
             raise FileExistsError(f"{self.path} exists")
-        _write_whole(self.path, secrets.token_bytes(_KEY_BYTES), files)
+        _write_whole(self.path, secrets.token_bytes(KEY_BYTES), files)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -104,9 +108,9 @@ class Passphrase:
         """Return argon2id of the phrase."""
         from nacl import pwhash
 
-        _check_kind(parameters, "passphrase")
+        check_kind(parameters, "passphrase")
         return pwhash.argon2id.kdf(
-            _KEY_BYTES,
+            KEY_BYTES,
             self.phrase,
             parameters["salt"],
             opslimit=parameters["passes"],
@@ -123,7 +127,7 @@ def create_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FIL
     files.make_folder(folder)
     if files.exists(folder / FILE_NAME):
         raise FileExistsError(f"{folder / FILE_NAME} exists")
-    keyring = Keyring(*(secrets.token_bytes(_KEY_BYTES) for _ in range(3)))
+    keyring = Keyring(*(secrets.token_bytes(KEY_BYTES) for _ in range(3)))
     wrap_keyring(folder, keyring, source, files=files)
     return keyring
 
@@ -153,29 +157,22 @@ def open_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FILES
         raise DamagedError(f"{path} is not a keyring") from None
     if format_number != _FORMAT:
         raise DamagedError(f"{path} is not a keyring")
-    key = _wrapping_key(source.root_key(parameters), salt)
+    key = _wrapping_key(_root_key(source, parameters, path), salt)
     try:
         opened = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(sealed, _bound(salt, parameters), nonce, key)
     except (CryptoError, ValueError, TypeError):
         raise WrongKeyError(f"{folder} does not open with this key; nothing was changed") from None
-    return Keyring(*(opened[start : start + _KEY_BYTES] for start in range(0, len(opened), _KEY_BYTES)))
+    return Keyring(*(opened[start : start + KEY_BYTES] for start in range(0, len(opened), KEY_BYTES)))
 
 
-def protection(folder: Path, config: StoreConfig) -> str:
-    """Return in plain words what a thief does not get: `card theft`, `box theft` or `none: desk profile`."""
-    if config.key_source == "passphrase":
-        return "box theft"
-    key_path = (folder / config.key_file).resolve()
-    # On the same card the key is stolen with what it seals.
-    same_card = key_path.is_relative_to(folder.resolve()) or _device(key_path) == _device(folder)
-    return "none: desk profile" if same_card else "card theft"
-
-
-def _device(path: Path) -> int | None:
+def _root_key(source: KeySource, parameters: object, path: Path) -> bytes:
     try:
-        return path.stat().st_dev
-    except OSError:
-        return None
+        if isinstance(parameters, dict):
+            return source.root_key(parameters)
+    except (KeyError, TypeError, ValueError):
+        # Parameters are proven genuine only by the key that they lead to.
+        pass
+    raise DamagedError(f"{path} is not a keyring")
 
 
 def wrap_keyring(folder: Path, keyring: Keyring, source: KeySource, *, files: FileLayer = OS_FILES) -> None:
@@ -206,9 +203,10 @@ def _bound(salt: bytes, parameters: dict[str, Any]) -> bytes:
 
 
 def _wrapping_key(root_key: bytes, salt: bytes) -> bytes:
-    return hashlib.blake2b(salt, key=root_key, person=b"doorstep-wrap", digest_size=_KEY_BYTES).digest()
+    return hashlib.blake2b(salt, key=root_key, person=b"doorstep-wrap", digest_size=KEY_BYTES).digest()
 
 
-def _check_kind(parameters: dict[str, Any], kind: str) -> None:
+def check_kind(parameters: dict[str, Any], kind: str) -> None:
+    """Raise ConfigError where a keyring was made with another kind of source."""
     if parameters.get("kind") != kind:
         raise ConfigError(f"this box is sealed with a {parameters.get('kind')}, not with a {kind}")

@@ -6,6 +6,7 @@ from typing import Any
 from relay.console.operator import Call, Place
 
 URL = "http://127.0.0.1:8008"
+PASSPHRASE = "a phrase that only we know"
 
 
 def reply_of(box: "MemoryBox", fields: dict[str, Any]) -> dict[str, Any]:
@@ -110,6 +111,11 @@ class MemoryBox:
     def _invite_create(self) -> dict[str, Any]:
         url = f"{URL}/#invite=t0ken"
         return {"token": "t0ken", "expires_ms": 1_800_000_000_000, "url": url, "qr": ["█▀█"], "qr_ascii": ["##"]}
+
+    def _passphrase(self, passphrase: str) -> dict[str, Any]:
+        if passphrase != PASSPHRASE:
+            raise LookupError("it does not open with this key; nothing was changed")
+        return {"unlocked": True}
 
     def _time_set(self, utc: str) -> dict[str, Any]:
         return {"utc": utc}

@@ -15,6 +15,7 @@ from trio.testing import MockClock
 from relay.app import running
 from relay.app.house import Flash, House
 from relay.app.network import Network
+from relay.app.stopping import StopAsked
 from relay.base import log
 from relay.box.light import StatusLight
 from relay.cli.bench.household import DEVICES, Act, Kind
@@ -30,7 +31,7 @@ FAR = DEVICES[-1]
 
 async def live(house: House, network: Network, nursery: trio.Nursery) -> None:
     """Do everything that a box that serves does, but for the signals."""
-    nursery.start_soon(running._serve_house, house, network, running._Stop(), StatusLight(()))
+    nursery.start_soon(running._serve_house, house, network, StopAsked(), StatusLight(()))
     for _ in range(100):
         if network.outboxes._nursery is not None:
             break

@@ -69,6 +69,11 @@ def bus_daemon() -> tuple[Path, str]:
     return _debian_program("bus", "dbus-daemon", ["dbus-daemon"])
 
 
+def tpm_emulator() -> tuple[Path, str]:
+    """Return swtpm and where its libraries are; as `recorder` otherwise."""
+    return _debian_program("tpm", "swtpm", ["swtpm"])
+
+
 def _debian_program(name: str, program: str, packages: list[str]) -> tuple[Path, str]:
     # Nothing is installed: packages this machine lacks are unpacked in a folder of their own.
     def build(folder: Path) -> None:

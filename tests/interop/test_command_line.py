@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -214,12 +215,45 @@ def test_a_wrong_key_is_named_and_changes_nothing(made: BoxProcess) -> None:
         key.write_bytes(right)
     assert "key" in line
     assert contents() == before
-    key.unlink()
+
+
+def test_a_box_waits_for_the_stick_with_its_key_and_needs_it_for_the_start_only(made: BoxProcess) -> None:
+    def status() -> dict[str, Any]:
+        with contextlib.suppress(RuntimeError):
+            return dict(json.loads(made.relay("status", "--json")))
+        outcome = subprocess.run(
+            [sys.executable, "-m", "relay", "status", "--json", "--state", str(made.state)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            env=made.environment(),
+        )
+        assert outcome.returncode == 1
+        return dict(json.loads(outcome.stdout))
+
+    key, pulled = made.folder / "root.key", made.folder / "pulled.key"
+    key.rename(pulled)
+    plug_in = threading.Timer(2.0, pulled.rename, [key])
+    made_to_wait = threading.Thread(target=made.start)
+    made_to_wait.start()
     try:
-        assert "root.key" in the_line(up(made.state))
+        deadline = time.monotonic() + STOP_S
+        while "waiting for its key" not in status().get("waits", "") and time.monotonic() < deadline:
+            threading.Event().wait(0.05)
+        assert str(key) in status()["waits"]
     finally:
-        key.write_bytes(right)
-    assert contents() == before
+        plug_in.start()
+        made_to_wait.join()
+    try:
+        key.rename(pulled)
+        made.login()
+        told = status()
+        assert told["protection"] == "box theft"
+        assert "only a start needs it" in told["theft_reveals"]["of_the_box"]
+    finally:
+        pulled.rename(key)
+        stop_kindly(made)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ class Care:
             "doctor": self._doctor,
             "time set": self._time_set,
             "terminal": self._terminal,
+            "passphrase": self._passphrase,
             "restart": self._restart,
             "factory-reset": self._factory_reset,
             "help": self._help,
@@ -50,6 +51,13 @@ class Care:
             yield Say(["utf8 or ascii"])
             return None
         self._house.ascii = kind == "ascii"
+        return None
+
+    def _passphrase(self) -> Script:
+        passphrase = yield Question("Passphrase of the box: ", secret=True)
+        yield Say(["Trying it takes a few seconds."])
+        yield from asked({"verb": "passphrase", "passphrase": passphrase})
+        yield Say(["It fits: the box starts."])
         return None
 
     def _restart(self) -> Script:

@@ -54,6 +54,7 @@ REPLIES: Final[dict[str, tuple[int, str]]] = {
     "signature.invalid": (401, "M_UNAUTHORIZED"),
     "storage.damaged": (500, "M_UNKNOWN"),
     "storage.failed": (503, "M_UNKNOWN"),
+    "storage.key_absent": (500, "M_UNKNOWN"),
     "storage.locked": (503, "M_UNKNOWN"),
     "storage.newer_format": (500, "M_UNKNOWN"),
     "storage.wrong_key": (500, "M_UNKNOWN"),

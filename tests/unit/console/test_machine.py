@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.base.limits import MAX_CONSOLE_LINE_BYTES, MAX_CONSOLE_REMEMBERED_REPLIES
-from tests.fakes.console_operator import MemoryBox
+from tests.fakes.console_operator import PASSPHRASE, MemoryBox
 from tests.fakes.console_person import Person
 
 BASICS = {"name": "box.example", "owner": "anna", "password": "swordfish"}
@@ -101,6 +101,13 @@ def test_secret_fields_are_flagged() -> None:
     assert verbs["user_add"]["fields"]["password"] == {"secret": True, "needed": True}
     assert verbs["wifi_join"]["fields"]["password"]["secret"]
     assert verbs["plan"] == {"kind": "reads", "fields": {}}
+
+
+def test_a_passphrase_is_tried_each_time_and_not_remembered() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    assert not person.ask(seq=1, verb="passphrase", passphrase="a guess")["ok"]
+    assert person.ask(seq=1, verb="passphrase", passphrase=PASSPHRASE)["ok"]
+    assert person.session._machine._remembered == {}
 
 
 def test_remembered_replies_are_bounded() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from relay.base.limits import MAX_CONSOLE_LINE_BYTES, MAX_CONSOLE_WAITING_BYTES
 from relay.console.actions import Leave
-from tests.fakes.console_operator import URL, MemoryBox
+from tests.fakes.console_operator import PASSPHRASE, URL, MemoryBox
 from tests.fakes.console_person import Person
 
 SETUP = ("setup", "box.example", "anna", "swordfish", "swordfish", "", "", "yes")
@@ -103,6 +103,14 @@ def test_a_secret_is_not_shown_not_kept_and_not_in_the_history() -> None:
     assert b"swordfish" not in person.seen
     assert b"***" in person.seen
     assert "swordfish" not in json.dumps(person.kept)
+
+
+def test_a_box_gets_the_passphrase_that_it_waits_for_and_nobody_sees_it() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    assert "nothing was changed" in person.type("", "passphrase", "a phrase that they guess")
+    assert "It fits" in person.type("passphrase", PASSPHRASE)
+    person.send(b"\x1b[A" * 20)
+    assert b"phrase that" not in person.seen
 
 
 def test_a_password_typed_in_the_line_is_refused_and_forgotten() -> None:

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from relay.base.config import StoreConfig
-from relay.base.errors import ConfigError, DamagedError, WrongKeyError
+from relay.base.errors import ConfigError, DamagedError, KeyAbsentError, WrongKeyError
 from relay.store import keyring as keyring_module
-from relay.store.keyring import KeyFile, Passphrase, create_keyring, open_keyring, protection
+from relay.store.keyring import KeyFile, Passphrase, create_keyring, open_keyring
+from relay.store.packing import pack
 
 
 @pytest.fixture(autouse=True)
@@ -72,8 +72,19 @@ def test_a_missing_short_or_garbled_source_is_said_in_words(tmp_path: Path) -> N
         open_keyring(tmp_path, Passphrase(b"x"))
 
 
-def test_protection_is_said_in_plain_words(tmp_path: Path) -> None:
-    key_file(tmp_path)
-    assert protection(tmp_path, StoreConfig()) == "none: desk profile"
-    assert protection(tmp_path, StoreConfig(key_source="passphrase")) == "box theft"
-    assert protection(tmp_path, StoreConfig(key_file="/proc/version")) == "card theft"
+def test_a_key_file_on_a_stick_that_is_not_in_may_still_come(tmp_path: Path) -> None:
+    source = key_file(tmp_path)
+    made = create_keyring(tmp_path / "state", source)
+    awaited = KeyFile(tmp_path / "stick" / "root.key", awaited=True)
+    with pytest.raises(KeyAbsentError, match="is not there"):
+        open_keyring(tmp_path / "state", awaited)
+    (tmp_path / "stick").mkdir()
+    source.path.rename(awaited.path)
+    assert open_keyring(tmp_path / "state", awaited) == made
+
+
+def test_a_keyring_whose_parameters_are_garbled_is_said_to_be_none(tmp_path: Path) -> None:
+    for parameters in ({"kind": "passphrase"}, {"kind": "passphrase", "salt": b"", "passes": 1, "memory_kib": 8}, 7):
+        (tmp_path / "keyring").write_bytes(pack([1, b"s" * 16, parameters, b"n" * 24, b"sealed"]))
+        with pytest.raises(DamagedError, match="not a keyring"):
+            open_keyring(tmp_path, Passphrase(b"x"))
