@@ -12,11 +12,14 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from relay.base.errors import Fault, RelayError
 from relay.box.attributes import text
-from relay.box.profile import Button
+
+if TYPE_CHECKING:
+    # The console listens without ever loading what profiles are read with.
+    from relay.box.profile import Button
 
 ALLOW_AFTER_S = 3.0
 RESET_NEAR_AFTER_S = 5.0
@@ -243,7 +246,7 @@ class PushButton:
         return cancelled
 
 
-def find_button(button: Button, root: Path = Path("/")) -> Path | None:
+def find_button(button: "Button", root: Path = Path("/")) -> Path | None:
     """Return the device under `/dev/input` that has the profile's button, None where the kernel shows none.
 
     Source: event-codes.rst, introduction: what a device can report is in class/input/event*/device/capabilities.
@@ -261,7 +264,7 @@ def find_button(button: Button, root: Path = Path("/")) -> Path | None:
     return None
 
 
-def open_button(button: Button, root: Path = Path("/")) -> PushButton | None:
+def open_button(button: "Button", root: Path = Path("/")) -> PushButton | None:
     """Return the profile's button, None where there is none or this user may not read it."""
     path = find_button(button, root)
     with contextlib.suppress(OSError):

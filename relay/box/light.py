@@ -1,11 +1,11 @@
-"""The status light: five states that a person can tell apart across a room. The kernel does the blinking.
+"""The status light: six states that a person can tell apart across a room. The kernel does the blinking.
 
 Source: Documentation/leds/leds-class.rst and ledtrig-pattern of the kernel. What the light did before is put back.
 """
 
 import contextlib
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 FOLDER = Path("/sys/class/leds")
@@ -20,6 +20,7 @@ class Shown(enum.Enum):
     WAITING = ((1000, 1000),)
     ATTENTION = ((120, 180), (120, 1600))
     RESETTING = ((50, 50),)
+    ALLOWING = ((900, 100),)
 
 
 class StatusLight:
@@ -46,7 +47,7 @@ class StatusLight:
             if rhythm is None:
                 self._write("trigger", "none")
                 self._write("brightness", str(_FULL))
-            elif len(rhythm) > 1 and "pattern" in self._triggers():
+            elif len(rhythm) > 1 and {"pattern", "[pattern]"} & set(self._triggers()):
                 self._write("trigger", "pattern")
                 self._write("pattern", _pattern(rhythm))
             else:
@@ -61,6 +62,36 @@ class StatusLight:
         self._shown = None
         with contextlib.suppress(OSError):
             self._write("trigger", self._before)
+
+    def borrow(self, what: Shown) -> Callable[[], None]:
+        """Show `what` for a while; return what puts back what was shown before, unless somebody shows a third thing."""
+        before = self._facts()
+        self._shown = None
+        self.show(what)
+        ours = self._facts()
+
+        def give_back() -> None:
+            self._shown = None
+            if self._facts() == ours:
+                with contextlib.suppress(OSError):
+                    for name, text in before.items():
+                        self._write(name, text)
+
+        return give_back
+
+    def _facts(self) -> dict[str, str]:
+        """Return the attributes that make up what is shown, in the order in which to write them."""
+        if self._led is None:
+            return {}
+        trigger = self._chosen_trigger()
+        facts = {"trigger": trigger}
+        # Brightness written under another trigger ends that: of a light that blinks it says nothing.
+        for name in {"none": ("brightness",), "timer": ("delay_on", "delay_off"), "pattern": ("pattern",)}.get(
+            trigger, ()
+        ):
+            with contextlib.suppress(OSError):
+                facts[name] = (self._led / name).read_text("ascii").strip()
+        return facts
 
     def _triggers(self) -> list[str]:
         if self._led is None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,9 +106,9 @@ def set_up_here(state: Path, profile: str = "") -> bool:
     from relay.console.station import Station
 
     _end_on_sigterm()
-    return Station(TerminalPort, lambda: _operator(state, profile, quiet=True), until_applied=True, stays=False).run(
-        greet=True
-    )
+    return Station(
+        TerminalPort, lambda: _operator(state, profile, quiet=True), until_applied=True, stays=False, locks=False
+    ).run(greet=True)
 
 
 def run_console(state: Path, port: str) -> int:
@@ -117,6 +118,8 @@ def run_console(state: Path, port: str) -> int:
         RelayError: there is no such port.
     """
     from relay.box.serial_port import SerialPort, TerminalPort
+    from relay.cli.board_button import find_board_button
+    from relay.console.presence import Presence
     from relay.console.station import Station
 
     def settle_in() -> float | None:
@@ -124,9 +127,14 @@ def run_console(state: Path, port: str) -> int:
 
     _end_on_sigterm()
     if port:
-        Station(lambda: SerialPort(port), lambda: _operator(state, quiet=False), settle_in=settle_in).run()
+        presence = Presence(lambda: find_board_button(state), time.monotonic)
+        Station(
+            lambda: SerialPort(port), lambda: _operator(state, quiet=False), presence=presence, settle_in=settle_in
+        ).run()
     else:
-        Station(TerminalPort, lambda: _operator(state, quiet=True), stays=False, settle_in=settle_in).run(greet=True)
+        Station(TerminalPort, lambda: _operator(state, quiet=True), stays=False, locks=False, settle_in=settle_in).run(
+            greet=True
+        )
     return 0
 
 

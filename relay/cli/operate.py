@@ -17,7 +17,7 @@ from relay.admin.requests import Request, parse_request
 from relay.base import trial
 from relay.base.config import load
 from relay.base.errors import ConfigError, ForbiddenError, InvalidInputError
-from relay.base.limits import ADMIN_CALL_TIMEOUT_S
+from relay.base.limits import ADMIN_CALL_TIMEOUT_S, RESET_WAIT_S
 from relay.box.board import DESK
 from relay.box.profile import load_profile
 from relay.cli import own_ca, reset
@@ -176,6 +176,20 @@ def _factory_reset(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     return {"reset": True}
 
 
+def _button_reset(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Reset without a typed word: the button of the board was held for ten seconds."""
+    _expect(fields, set())
+    if folder.is_dir():
+        reset.wipe(folder)
+    return {"reset": True}
+
+
+def _reset_wait(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    _expect(fields, set())
+    reset.wait_in_sight(folder, RESET_WAIT_S)
+    return {"waited_s": RESET_WAIT_S}
+
+
 def _time_set(_folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     _expect(fields, {"utc"})
     moment = parse_utc(fields.get("utc"))
@@ -244,6 +258,8 @@ _LOCAL: dict[str, Callable[[Path, dict[str, Any]], dict[str, Any]]] = {
     "provision": _provision,
     "usual": _usual,
     "factory_reset": _factory_reset,
+    "button_reset": _button_reset,
+    "reset_wait": _reset_wait,
     "time_set": _time_set,
     "renew_certificate": _renew_certificate,
     "repair": _repair,

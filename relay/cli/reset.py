@@ -3,6 +3,8 @@
 import fcntl
 import os
 import shutil
+import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -44,6 +46,17 @@ def wipe(folder: Path) -> None:
         write_whole(folder / MARKER, b"")
         _empty(folder)
         status_light(folder).show(Shown.WAITING)
+
+
+def wait_in_sight(folder: Path, seconds: float) -> None:
+    """Wait, with the light warning everybody in the room; ended by SIGTERM it leaves the light as it was."""
+    give_back = status_light(folder).borrow(Shown.RESETTING)
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    try:
+        threading.Event().wait(seconds)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        give_back()
 
 
 def finish(folder: Path) -> None:

@@ -40,12 +40,13 @@ class State(enum.IntEnum):
 
 
 class Error(enum.IntEnum):
-    """Why the last command failed."""
+    """Why the last command failed. NOT_AUTHORIZED is the Bluetooth variant's: the SDK calls it an unknown error, 4."""
 
     NONE = 0x00
     INVALID_PACKET = 0x01
     UNKNOWN_COMMAND = 0x02
     UNABLE_TO_CONNECT = 0x03
+    NOT_AUTHORIZED = 0x04
     BAD_HOSTNAME = 0x05
     UNKNOWN = 0xFF
 

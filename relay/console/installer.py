@@ -11,6 +11,7 @@ from typing import Any
 from relay.base.errors import RelayError
 from relay.base.lines import result_of
 from relay.console import improv
+from relay.console.gate import Gate, LockedError
 from relay.console.improv import Command, Error, NetworkFlag, State, render_error, render_result, render_state
 from relay.console.operator import Place
 from relay.console.script import Packet, Request, Script, Step
@@ -27,8 +28,9 @@ _MOST_NAME_CHARACTERS = 64
 class Installer:
     """Answers the packets of one line."""
 
-    def __init__(self, place: Callable[[], Place]) -> None:
+    def __init__(self, place: Callable[[], Place], gate: Gate) -> None:
         self._place = place
+        self._gate = gate
 
     def begin(self, event: improv.Event) -> Script:
         """Return the script that answers a command, or the refusal of a packet that is none."""
@@ -38,6 +40,8 @@ class Installer:
         yield Packet(render_error(Error.NONE))
         try:
             yield from self._answer(event)
+        except LockedError:
+            yield Packet(render_error(Error.NOT_AUTHORIZED))
         except RelayError:
             # The protocol has no words for it; a person at the same line has `doctor`.
             yield Packet(render_error(Error.UNKNOWN))
@@ -67,6 +71,7 @@ class Installer:
             yield Packet(render_result(Command.CURRENT_STATE, _texts(place)))
 
     def _join(self, ssid: str, password: str) -> Dialogue:
+        self._gate.require("wifi_join")
         yield Packet(render_state(State.PROVISIONING))
         try:
             result_of((yield Request({"verb": "wifi_join", "ssid": ssid, "password": password})))
@@ -95,12 +100,14 @@ class Installer:
             yield Packet(render_error(Error.BAD_HOSTNAME))
             return
         if name:
+            self._gate.require("hostname_set")
             result_of((yield Request({"verb": "hostname_set", "hostname": name})))
         facts = result_of((yield Request({"verb": "about"})))
         yield Packet(render_result(Command.HOSTNAME, [facts["hostname"]]))
 
     def _device_name(self, name: str) -> Dialogue:
         if name:
+            self._gate.require("device_name_set")
             result_of((yield Request({"verb": "device_name_set", "name": name[:_MOST_NAME_CHARACTERS]})))
         facts = result_of((yield Request({"verb": "about"})))
         yield Packet(render_result(Command.DEVICE_NAME, [facts["name"]]))

@@ -18,8 +18,11 @@ from relay.base.lines import bad, parse_line, result_of
 from relay.console.actions import Keep, Note
 from relay.console.checked import DamagedLineError, add_checksum, take_checksum
 from relay.console.dialogues import Dialogues
+from relay.console.dialogues.lock import waited_for
 from relay.console.draft import SECRETS, Draft, differences
+from relay.console.gate import Gate
 from relay.console.script import Request, Script, Step
+from relay.console.transcript import Transcript
 from relay.console.verbs import Kind, Verb, find_verb, schema
 from relay.console.words import flat
 
@@ -35,6 +38,8 @@ class Machine:
         draft: what is planned.
         dialogues: what people's commands do.
         provisioned: whether the box has been set up.
+        gate: what changes have to pass.
+        transcript: what was asked and answered so far.
         done: what became of earlier requests, as kept last.
     """
 
@@ -43,11 +48,16 @@ class Machine:
         draft: Draft,
         dialogues: Dialogues,
         provisioned: Callable[[], bool],
+        *,
+        gate: Gate,
+        transcript: Transcript,
         done: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
         self._draft = draft
         self._dialogues = dialogues
         self._provisioned = provisioned
+        self._gate = gate
+        self._transcript = transcript
         self._remembered: dict[str, tuple[bytes, dict[str, Any]]] = {}
         self._done = dict(done or {})
 
@@ -58,8 +68,12 @@ class Machine:
         try:
             line, checked = take_checksum(line)
             fields = parse_line(line)
+            self._transcript.request(fields)
             seq = _take_seq(fields)
             verb = find_verb(fields)
+            if not (verb.name == "factory_reset" and self._gate.must_wait()):
+                # Before the memory too: what was answered to the owner is not answered again to somebody else.
+                self._gate.require(verb.name)
             reply = yield from self._answer_once(seq, verb, fields)
         except DamagedLineError as error:
             reply, checked = _bad(None, error), True
@@ -115,8 +129,8 @@ class Machine:
 
     def _carry_out(self, verb: str, fields: dict[str, Any]) -> Script:
         match verb:
-            case "hello" | "schema" | "happened":
-                return self._about(verb, fields)
+            case "hello" | "unlock" | "lock" | "transcript" | "schema" | "happened":
+                return (yield from self._about(verb, fields))
             case "plan":
                 return (yield from self._plan())
             case "set" | "drop":
@@ -125,13 +139,48 @@ class Machine:
                 return (yield from self._apply(fields))
         if verb == "show" and not self._provisioned():
             return {"settings": {}}
+        if verb == "factory_reset" and self._gate.must_wait():
+            yield from waited_for(self._gate)
         reply = yield Request(fields)
         return result_of(reply)
 
-    def _about(self, verb: str, fields: dict[str, Any]) -> dict[str, Any]:
-        if verb == "hello":
-            return {"console": 1, "provisioned": self._provisioned(), "crc": "crc32", "secret": list(SECRETS)}
-        return {"verbs": schema()} if verb == "schema" else self._happened(fields["of"])
+    def _about(self, verb: str, fields: dict[str, Any]) -> Script:
+        match verb:
+            case "hello":
+                return (yield from self._hello(fields))
+            case "unlock":
+                return (yield from self._unlock(fields))
+            case "transcript":
+                return {"lines": self._transcript.lines()}
+            case "lock":
+                self._gate.lock()
+                return {"locked": self._gate.locked}
+            case "schema":
+                return {"verbs": schema()}
+            case _:
+                return self._happened(fields["of"])
+
+    def _hello(self, fields: dict[str, Any]) -> Script:
+        if not self._gate.clock_is_set and "utc" in fields:
+            # A clock that was never set is worse than any program's. Whether it could be set is told below.
+            yield Request({"verb": "time_set", "utc": fields["utc"]})
+        return {
+            "console": 1,
+            "provisioned": self._provisioned(),
+            "locked": self._gate.locked,
+            "button": self._gate.has_button,
+            "clock_set": self._gate.clock_is_set,
+            "crc": "crc32",
+            "secret": list(SECRETS),
+        }
+
+    def _unlock(self, fields: dict[str, Any]) -> Script:
+        secret = fields["secret"]
+        if not isinstance(secret, str):
+            raise InvalidInputError("the secret is a text")
+        if self._gate.locked:
+            yield from self._dialogues.prove(secret)
+        return {"locked": self._gate.locked}
 
     def _change_draft(self, verb: str, fields: dict[str, Any]) -> Script:
         settings = fields.get("settings")

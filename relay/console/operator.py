@@ -44,6 +44,10 @@ class Operator(Protocol):
         """Return whether the box has been set up."""
         ...
 
+    def claimed(self) -> bool:
+        """Return whether somebody looks after the box, who has to be asked before it is changed."""
+        ...
+
     def place(self) -> Place:
         """Return where the box is found, at once: without a process, a lock or a packet."""
         ...

@@ -9,9 +9,10 @@ from relay.console.actions import Keep, Leave, Note
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Say:
-    """Show lines."""
+    """Show lines; `private` ones are for whoever asked alone and are not kept anywhere."""
 
     lines: Sequence[str]
+    private: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,6 +37,11 @@ class Packet:
     data: bytes
 
 
-Step = Say | Question | Request | Packet | Keep | Note | Leave
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attended:
+    """Go on only if the person is still there: the cable stayed."""
+
+
+Step = Say | Question | Request | Packet | Attended | Keep | Note | Leave
 # Sent back are a text (Question), a reply (Request) or None; returned is the result for a program, None for a person.
 Script = Generator[Step, Any, dict[str, Any] | None]

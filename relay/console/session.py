@@ -6,15 +6,18 @@ from typing import Any
 
 from relay.base.errors import RelayError
 from relay.base.limits import MAX_CONSOLE_LINE_BYTES, MAX_CONSOLE_WAITING_BYTES
+from relay.base.lines import bad
 from relay.console import grammar, improv, machine
 from relay.console.actions import Abandon, Action, Ask, Keep, Leave, Note, Send
 from relay.console.dialogues import Dialogues
 from relay.console.draft import Draft, setting_names
 from relay.console.editor import Entered, Event, Interrupted, LineEditor, Wondering
+from relay.console.gate import Gate, LockedError
 from relay.console.installer import Installer
 from relay.console.keys import KeyReader
 from relay.console.operator import Place
-from relay.console.script import Packet, Question, Request, Say, Script
+from relay.console.script import Attended, Packet, Question, Request, Say, Script, Step
+from relay.console.transcript import Transcript, names_secret
 
 _RETURN, _NEWLINE, _INTERRUPT, _ERASE, _BRACE = 0x0D, 0x0A, 0x03, 0x15, 0x7B
 
@@ -35,6 +38,7 @@ class Session:
         place: where the box is found, asked afresh each time.
         kept: the draft that was kept last.
         done: what became of programs' requests, as noted last.
+        gate: what changes have to pass.
         leave_when_applied: whether setting the box up ends the session.
     """
 
@@ -44,15 +48,24 @@ class Session:
         place: Callable[[], Place],
         kept: dict[str, str] | None = None,
         *,
+        gate: Gate,
         done: Mapping[str, tuple[str, str]] | None = None,
         leave_when_applied: bool = False,
     ) -> None:
         self._provisioned = provisioned
+        self._gate = gate
+        self._transcript = Transcript()
         self._packets = improv.ImprovReader()
-        self._installer = Installer(place)
-        draft = Draft(kept)
-        self._dialogues = Dialogues(draft, provisioned, leave_when_applied=leave_when_applied)
-        self._machine = machine.Machine(draft, self._dialogues, provisioned, done)
+        self._installer = Installer(place, gate)
+        self._draft = Draft(kept)
+        self._dialogues = Dialogues(
+            self._draft, provisioned, gate, self._transcript, leave_when_applied=leave_when_applied
+        )
+        self._machine = machine.Machine(
+            self._draft, self._dialogues, provisioned, gate=gate, transcript=self._transcript, done=done
+        )
+        self._question: Question | None = None
+        self._asked_verb = ""
         self._editor = LineEditor()
         self._keys = KeyReader()
         self._mode = _Mode.QUIET
@@ -79,6 +92,10 @@ class Session:
         return self._taken()
 
     def _feed(self, data: bytes) -> None:
+        if self._gate.heard():
+            self._forget()
+            if self._mode is _Mode.PERSON:
+                self._say(["", "Locked: nobody was here for ten minutes."])
         for byte in data:
             for event in self._packets.receive(bytes([byte])):
                 self._meet(event)
@@ -99,6 +116,7 @@ class Session:
                 self._make_way()
             case _:
                 self._for_program = True
+                self._transcript.packet(event)
                 self._begin(self._installer.begin(event))
 
     def paused(self) -> list[Action]:
@@ -111,6 +129,9 @@ class Session:
         """Return what to do about the operator's reply to `number`."""
         if self._pending and number == self._number:
             self._pending = False
+            if self._asked_verb == "provision" and reply.get("ok") is True and not self._detached:
+                # Whoever made the password is its owner.
+                self._gate.unlock()
             self._advance(reply)
             waiting, self._waiting = self._waiting, []
             for event in waiting:
@@ -122,13 +143,34 @@ class Session:
         self._waiting.clear()
         self._line.clear()
         self._packets.give_up()
-        self._editor.forget()
+        self._gate.lock()
+        self._forget()
         if self._pending:
             self._detached = True
         else:
             self._end_script()
         self._be_quiet()
         return self._taken()
+
+    def told(self, *lines: str) -> list[Action]:
+        """Tell a person something that nobody asked for; what was being typed stays."""
+        if self._mode is _Mode.PERSON and not self._detached:
+            self._say(["", *lines])
+            if not self._pending:
+                self._send(self._editor.redraw())
+        return self._taken()
+
+    def was_reset(self) -> list[Action]:
+        """Forget the plan, for everything else was forgotten too."""
+        self._gate.lock()
+        self._forget()
+        self._draft.clear()
+        self._actions.append(Keep(None))
+        return self.told("Everything was forgotten: this box is new again.")
+
+    def _forget(self) -> None:
+        self._editor.forget()
+        self._transcript.clear()
 
     def _taken(self) -> list[Action]:
         actions, self._actions = self._actions, []
@@ -208,15 +250,21 @@ class Session:
         self._keys.receive(b"\r")
         self._say(["", *self._dialogues.greeting()])
 
-    def _say(self, lines: list[str]) -> None:
+    def _say(self, lines: list[str], *, private: bool = False) -> None:
+        self._transcript.note(*(["(not kept)"] if private else lines))
         self._send("".join(f"{line}\r\n" for line in lines).encode())
 
     def _prompt(self) -> None:
-        self._send(self._editor.ask("relay> " if self._provisioned() else "new box> "))
+        self._send(self._editor.ask(self._prompt_text()))
+
+    def _prompt_text(self) -> str:
+        return "relay> " if self._provisioned() else "new box> "
 
     def _handle(self, event: Event) -> None:
         match event:
             case Entered(text) if self._script is not None:
+                if self._question is not None:
+                    self._transcript.answer(self._question.prompt, text, secret=self._question.secret)
                 self._advance(text)
             case Entered(text):
                 self._enter(text)
@@ -237,11 +285,15 @@ class Session:
         try:
             command, arguments = grammar.parse(text)
         except grammar.UsageError as error:
-            self._editor.remember(text)
-            self._say([str(error)])
+            if grammar.candidates(text.split(maxsplit=1)[0], ()):
+                # Else it may be anything, also a password in the wrong place.
+                self._editor.remember(text)
+            self._transcript.misunderstood(self._prompt_text())
+            self._send(f"{error}\r\n".encode())
             self._prompt()
             return
-        if not arguments or "password" not in arguments[0]:
+        self._transcript.command(self._prompt_text(), command.name, arguments)
+        if not arguments or not names_secret(arguments[0]):
             self._editor.remember(text)
         self._begin(self._dialogues.begin(command.name, arguments))
 
@@ -281,34 +333,54 @@ class Session:
                 self._say([f"error: {error}"])
                 self._finish_script(None)
                 return
+            if isinstance(step, Request):
+                value = self._ask(step.fields)
+                if value is None:
+                    return
+                continue
             value = None
-            match step:
-                case Say(lines):
-                    self._say(list(lines))
-                case Question(prompt, secret):
-                    if self._detached:
-                        self._end_script()
-                        return
-                    self._send(self._editor.ask(prompt, secret=secret))
-                    return
-                case Request(fields):
-                    self._number += 1
-                    self._pending = True
-                    self._actions.append(Ask(self._number, fields))
-                    return
-                case Packet(data):
-                    self._send(data)
-                case Keep() | Note() | Leave():
-                    self._act(step)
+            if self._waits_after(step):
+                return
+
+    def _waits_after(self, step: Step) -> bool:
+        """Do what `step` says; return whether the script has to wait, or is over."""
+        match step:
+            case Say(lines, private):
+                self._say(list(lines), private=private)
+            case Question() | Attended() if self._detached:
+                self._end_script()
+                return True
+            case Question(prompt, secret):
+                self._question = step
+                self._send(self._editor.ask(prompt, secret=secret))
+                return True
+            case Packet(data):
+                self._send(data)
+            case Keep() | Note() | Leave():
+                self._act(step)
+        return False
+
+    def _ask(self, fields: dict[str, Any]) -> dict[str, Any] | None:
+        """Pass a request on; return the refusal where the gate does not let it pass."""
+        try:
+            self._gate.admit(fields)
+        except LockedError as error:
+            return bad(error)
+        self._number += 1
+        self._pending, self._asked_verb = True, str(fields.get("verb"))
+        self._actions.append(Ask(self._number, fields))
+        return None
 
     def _act(self, action: Keep | Note | Leave) -> None:
         if isinstance(action, Leave):
-            self._editor.forget()
+            self._gate.lock()
+            self._forget()
             self._be_quiet()
         self._actions.append(action)
 
     def _finish_script(self, reply: dict[str, Any] | None) -> None:
         if self._for_program and reply is not None:
+            self._transcript.reply(reply)
             self._send(machine.render(reply))
         was_person = not self._for_program and not self._detached
         self._end_script()
@@ -319,6 +391,7 @@ class Session:
         if self._script is not None:
             self._script.close()
         self._script, self._for_program, self._detached = None, False, False
+        self._question = None
 
     def _abandon(self) -> None:
         self._pending = False

@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from relay.base.limits import MAX_CONSOLE_OUTPUT_BYTES
+from relay.base.limits import MAX_CONSOLE_OUTPUT_BYTES, PRESENCE_S
 from relay.box.serial_port import HungUpError, Port, PortUnavailableError
 
 if TYPE_CHECKING:
+    from relay.box.button import Pressed
     from relay.console.actions import Action
     from relay.console.operator import Call, Operator
+    from relay.console.presence import Presence
     from relay.console.session import Session
 
 _FIRST_WAIT_S = 0.1
@@ -27,6 +29,7 @@ _PAUSE_S = 1.0
 # The session's own requests are numbered from 1.
 _SETTLING = 0
 _SETTLE_AGAIN_S = 10.0
+_BUTTON_RESET = -1
 
 
 class Timer(Protocol):
@@ -46,6 +49,8 @@ class Station:
         until_applied: end when the box has been set up, for a console that was started for that.
         stays: reopen the line after a hang-up; a terminal that hangs up is gone for good.
         settle_in: in how many seconds the request `settle` is due, None where it is not.
+        locks: ask for the owner before a change; a terminal belongs to somebody who may read the state folder anyway.
+        presence: who stands at the box, where it has a button.
     """
 
     def __init__(
@@ -56,6 +61,8 @@ class Station:
         until_applied: bool = False,
         stays: bool = True,
         settle_in: Callable[[], float | None] = lambda: None,
+        locks: bool = True,
+        presence: "Presence | None" = None,
         timer: Timer = time.monotonic,
     ) -> None:
         self._open_port = open_port
@@ -64,6 +71,8 @@ class Station:
         self._until_applied = until_applied
         self._stays = stays
         self._settle_in = settle_in
+        self._locks = locks
+        self._presence = presence
         self._timer = timer
         self._settle_at = self._next_settling()
         self._port: Port | None = None
@@ -101,6 +110,8 @@ class Station:
         finally:
             for call in self._calls.values():
                 call.cancel()
+            if self._presence is not None:
+                self._presence.close()
             self._close()
         return self._applied
 
@@ -112,9 +123,13 @@ class Station:
             poll.register(port.fileno(), select.POLLIN | (select.POLLOUT if self._out else 0))
         for call in self._calls.values():
             poll.register(call.fileno(), select.POLLIN)
+        presence = self._presence
+        if presence is not None and (descriptor := presence.fileno()) is not None:
+            poll.register(descriptor, select.POLLIN)
         ready = {descriptor for descriptor, _ in poll.poll(self._wait_ms() if wait else 0)}
         self._collect(ready)
         self._settle()
+        self._hear_button()
         if port is None:
             self._reopen()
         elif port.fileno() in ready:
@@ -128,6 +143,8 @@ class Station:
         waits = [self._settle_at]
         if self._port is None:
             waits.append(self._open_at)
+        if self._presence is not None and (due_s := self._presence.due_s()) is not None:
+            waits.append(self._timer() + due_s)
         due = [at for at in waits if at is not None]
         return max(0.0, min(due) - self._timer()) * 1000 if due else None
 
@@ -139,7 +156,9 @@ class Station:
                 call.cancel()
                 # Any request may have put settings on trial, kept them or taken them back.
                 self._settle_at = self._next_settling(least_s=_SETTLE_AGAIN_S if number == _SETTLING else 0.0)
-                if number != _SETTLING:
+                if number == _BUTTON_RESET:
+                    self._was_reset(reply)
+                elif number != _SETTLING:
                     self._do(self._present_session().answered(number, reply))
 
     def _next_settling(self, least_s: float = 0.0) -> float | None:
@@ -156,6 +175,38 @@ class Station:
         self._settle_at = self._timer() + _SETTLE_AGAIN_S
         with contextlib.suppress(OSError):
             self._calls[_SETTLING] = self._present_operator().begin({"verb": "settle"})
+
+    def _hear_button(self) -> None:
+        presence = self._presence
+        if presence is None:
+            return
+        for what in presence.listen():
+            self._tell_held(what)
+            if what.name == "RESET" and presence.acting:
+                try:
+                    self._calls[_BUTTON_RESET] = self._present_operator().begin({"verb": "button_reset"})
+                except OSError as error:
+                    self._was_reset({"ok": False, "message": f"it could not be started: {error.strerror}"})
+            elif what.name == "RESET" and self._session is not None:
+                self._do(self._session.was_reset())
+
+    def _tell_held(self, what: "Pressed") -> None:
+        if self._session is not None:
+            words = {
+                "ALLOW": f"The button was held: changes are allowed for {PRESENCE_S / 60:.0f} minutes.",
+                "RESET_NEAR": "It is held on: everything will be forgotten in 5 s. Letting it go stops that.",
+                "RESET_CANCELLED": "It was let go: nothing was forgotten.",
+                "RESET": "Everything is being forgotten.",
+            }
+            self._do(self._session.told(words[what.name]))
+
+    def _was_reset(self, reply: dict[str, Any]) -> None:
+        forgotten = reply.get("ok") is True
+        if self._presence is not None:
+            self._presence.done(forgotten=forgotten)
+        if self._session is not None:
+            words = f"error: {reply.get('message')}"
+            self._do(self._session.was_reset() if forgotten else self._session.told(words))
 
     def _receive(self, data: bytes) -> None:
         if data:
@@ -176,6 +227,7 @@ class Station:
 
     def _present_session(self) -> "Session":
         if self._session is None:
+            from relay.console.gate import Gate
             from relay.console.session import Session
 
             operator = self._present_operator()
@@ -183,6 +235,7 @@ class Station:
                 operator.provisioned,
                 operator.place,
                 operator.load_draft(),
+                gate=Gate(_BoxGuard(operator, self._presence, locks=self._locks), self._timer),
                 done=operator.load_done(),
                 leave_when_applied=self._until_applied,
             )
@@ -284,3 +337,30 @@ class Station:
             self._port = self._open_port()
         except PortUnavailableError:
             self._wait_longer()
+
+
+class _BoxGuard:
+    """What the gate asks of the box; see `relay.console.gate.Guard`."""
+
+    def __init__(self, operator: "Operator", presence: "Presence | None", *, locks: bool) -> None:
+        self._operator = operator
+        self._presence = presence
+        self._locks = locks
+
+    def claimed(self) -> bool:
+        """Return whether somebody has to be asked before a change."""
+        return self._locks and self._operator.claimed()
+
+    def present_s(self) -> float:
+        """Return for how many seconds more the button allows changes."""
+        return 0.0 if self._presence is None else self._presence.left_s()
+
+    def has_button(self) -> bool:
+        """Return whether there is a button to hold."""
+        return self._presence is not None and self._presence.found
+
+    def clock_is_set(self) -> bool:
+        """Return whether the time of day can be right."""
+        from relay.base.clock import SystemClock, is_set
+
+        return is_set(SystemClock().wall_ms() / 1000)

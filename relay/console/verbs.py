@@ -42,14 +42,20 @@ _NAME = Field("name", "text")
 _PASSWORD = Field("password", "text", secret=True)
 _SETTINGS = Field("settings", "texts by name; `password` is secret")
 _CONFIRM = Field("confirm_s", "number", needed=False)
+_UTC = Field("utc", "2026-11-23T12:00:00Z", needed=False)
 _R, _P, _C = Kind.READS, Kind.PLANS, Kind.CHANGES
 
 VERBS = {
     verb.name: verb
     for verb in (
-        Verb("hello", _R, "which console this is, and whether the box is set up"),
+        Verb(
+            "hello", _R, "which console this is, whether the box is set up and locked; brings a clock the time", (_UTC,)
+        ),
         Verb("schema", _R, "this table"),
         Verb("happened", _R, "what became of a changing request", (Field("of", "its seq"),)),
+        Verb("transcript", _R, "what was typed and answered since the cable came, without secrets"),
+        Verb("unlock", _R, "allow changes", (Field("secret", "the owner's password", secret=True),)),
+        Verb("lock", _R, "allow no more changes"),
         Verb("status", _R, "what runs and what is queued"),
         Verb("doctor", _R, "what is wrong and what to do next"),
         Verb("show", _R, "the settings in force"),

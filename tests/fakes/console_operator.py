@@ -5,6 +5,7 @@ from typing import Any
 
 from relay.console.operator import Call, Place
 
+OWNER_SECRET = "open sesame 1"
 URL = "http://127.0.0.1:8008"
 PASSPHRASE = "a phrase that only we know"
 
@@ -18,7 +19,7 @@ def reply_of(box: "MemoryBox", fields: dict[str, Any]) -> dict[str, Any]:
 
 
 class MemoryBox:
-    def __init__(self, *, provisioned: bool = False) -> None:
+    def __init__(self, *, provisioned: bool = False, locks: bool = False) -> None:
         self.server = "box.example" if provisioned else ""
         self.users: dict[str, str] = {}
         self.settings: dict[str, str] = {}
@@ -29,9 +30,15 @@ class MemoryBox:
         self.network = ""
         self.hostname = "doorstep"
         self.name = "Doorstep"
+        self.locks = locks
+        self.owner_secret = OWNER_SECRET
+        self.waits = 0
 
     def provisioned(self) -> bool:
         return bool(self.server)
+
+    def claimed(self) -> bool:
+        return bool(self.server) and self.locks
 
     def place(self) -> Place:
         return Place(online=bool(self.network), url=URL if self.server else "")
@@ -162,6 +169,18 @@ class MemoryBox:
         self.name = name
         return {"name": name}
 
+    def _owner_check(self, secret: str) -> dict[str, Any]:
+        if secret != self.owner_secret:
+            raise LookupError("this is not the owner's password")
+        return {"owner": True}
+
+    def _reset_wait(self) -> dict[str, Any]:
+        self.waits += 1
+        return {"waited": True}
+
+    def _button_reset(self) -> dict[str, Any]:
+        return self._factory_reset(self.server)
+
     def _restart(self) -> dict[str, Any]:
         return {"stopping": True}
 
@@ -212,6 +231,9 @@ class MemoryOperator:
 
     def provisioned(self) -> bool:
         return self.box.provisioned()
+
+    def claimed(self) -> bool:
+        return self.box.claimed()
 
     def place(self) -> Place:
         return self.box.place()

@@ -4,9 +4,33 @@ import json
 from typing import Any
 
 from relay.console.actions import Abandon, Action, Ask, Keep, Leave, Note, Send
+from relay.console.gate import Gate
 from relay.console.session import Session
 from tests.fakes.console_operator import MemoryBox, reply_of
 from tests.fakes.screen import Screen
+
+
+class MemoryGuard:
+    """What the gate asks of a box, and the time it goes by."""
+
+    def __init__(self, box: MemoryBox) -> None:
+        self._box = box
+        self.now_s = 0.0
+        self.allowed_until = 0.0
+        self.button = False
+        self.clock_set = True
+
+    def claimed(self) -> bool:
+        return self._box.claimed()
+
+    def present_s(self) -> float:
+        return max(0.0, self.allowed_until - self.now_s)
+
+    def has_button(self) -> bool:
+        return self.button
+
+    def clock_is_set(self) -> bool:
+        return self.clock_set
 
 
 class Person:
@@ -20,8 +44,14 @@ class Person:
         leave_when_applied: bool = False,
     ) -> None:
         self.box = box or MemoryBox()
+        self.guard = MemoryGuard(self.box)
         self.session = Session(
-            self.box.provisioned, self.box.place, kept, done=done, leave_when_applied=leave_when_applied
+            self.box.provisioned,
+            self.box.place,
+            kept,
+            gate=Gate(self.guard, lambda: self.guard.now_s),
+            done=done,
+            leave_when_applied=leave_when_applied,
         )
         self.screen = Screen()
         self.seen = b""
@@ -74,6 +104,13 @@ class Person:
     def ask(self, **fields: Any) -> dict[str, Any]:
         """Send a JSON line as a program does; return the reply."""
         return self.replies(self.send(b"\n" + json.dumps(fields).encode() + b"\n"))[-1]
+
+    def ask_later(self, **fields: Any) -> dict[str, Any]:
+        """Ask a box that answers late."""
+        before = len(self.seen)
+        self.send(b"\n" + json.dumps(fields).encode() + b"\n")
+        self.answer()
+        return self.replies(self.seen[before:].decode())[-1]
 
     @staticmethod
     def replies(text: str) -> list[dict[str, Any]]:

@@ -1,13 +1,18 @@
 """The console's loop on a cable in memory: waiting, unplugging, a person who does not read."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from relay.base.limits import MAX_CONSOLE_OUTPUT_BYTES
+from relay.box.button import PushButton
+from relay.box.light import Shown
 from relay.box.serial_port import PortUnavailableError
+from relay.console.presence import Found, Presence
 from relay.console.station import Station
 from tests.fakes.console_operator import MemoryBox, MemoryOperator
+from tests.fakes.input_device import FakeInputDevice
 from tests.fakes.line import Cable, CablePort
 
 
@@ -133,6 +138,121 @@ def test_a_request_that_cannot_be_started_is_answered(bench: Bench, monkeypatch:
     monkeypatch.setattr(bench.operator, "begin", no_memory)
     assert "error: the request could not be started: Cannot allocate" in bench.type("\rdoctor\r")
     assert '"retryable":true' in bench.type('\n\x04{"seq":1,"verb":"doctor"}\n')
+
+
+class HeldButton:
+    """A button that a test holds, and the light beside it."""
+
+    def __init__(self) -> None:
+        self.device, self.key = FakeInputDevice(), 30
+        self.shown: list[str] = []
+
+    def find(self) -> Found:
+        return Found(PushButton(self.device, self.key, now_s=lambda: self.device.now_s), Path("/dev/null"), self)
+
+    def show(self, what: Shown) -> None:
+        self.shown.append(what.name)
+
+    def borrow(self, what: Shown) -> Callable[[], None]:
+        self.show(what)
+        return lambda: self.shown.append("before")
+
+
+@pytest.fixture
+def held() -> Iterator[tuple[Bench, HeldButton]]:
+    button = HeldButton()
+    box = MemoryBox(provisioned=True, locks=True)
+    bench = Bench(box)
+    presence = Presence(button.find, lambda: button.device.now_s)
+    bench.station._presence = presence
+    yield bench, button
+    presence.close()
+    bench.station._close()
+    bench.cable.close()
+    for call in bench.operator.calls:
+        call.cancel()
+
+
+def hold(bench: Bench, button: HeldButton, seconds: float) -> str:
+    """Hold the button; return what the person at the line is told meanwhile."""
+    told = bench.type("")
+    button.device.press(button.key)
+    for _ in range(int(seconds)):
+        told += bench.type("")
+        button.device.now_s += 1
+    told += bench.type("")
+    button.device.release(button.key)
+    return told + bench.type("")
+
+
+def test_the_held_button_opens_the_gate_and_the_person_at_the_line_is_told(held: tuple[Bench, HeldButton]) -> None:
+    bench, button = held
+    assert "or hold the button" not in bench.type("\rrestart\r\x03")
+    assert "The button was held: changes are allowed for 2 minutes" in hold(bench, button, 4)
+    assert "Restarting" in bench.type("restart\r")
+    button.device.now_s += 200
+    assert "hold the button 3 s" in bench.type("restart\r")
+    assert button.shown == ["ALLOWING", "before"]
+
+
+def test_presence_counts_for_whoever_comes_right_after(held: tuple[Bench, HeldButton]) -> None:
+    bench, button = held
+    assert hold(bench, button, 4) == ""
+    assert '"locked":false' in bench.type('\n{"seq":1,"verb":"hello"}\n')
+
+
+def test_held_for_ten_seconds_it_resets_and_is_told_step_by_step(held: tuple[Bench, HeldButton]) -> None:
+    bench, button = held
+    bench.type("\r")
+    told = hold(bench, button, 11)
+    assert "everything will be forgotten in 5 s" in told
+    assert "this box is new again" in told
+    assert bench.operator.box.asked == [{"verb": "button_reset"}]
+    assert not bench.operator.box.provisioned()
+    assert "new box> " in bench.type("\r")
+    assert button.shown == ["ALLOWING", "RESETTING"]
+
+
+def test_let_go_before_nothing_is_forgotten(held: tuple[Bench, HeldButton]) -> None:
+    bench, button = held
+    bench.type("\r")
+    assert "It was let go: nothing was forgotten" in hold(bench, button, 8)
+    assert bench.operator.box.asked == []
+
+
+def test_with_nobody_at_the_line_the_button_resets_all_the_same(held: tuple[Bench, HeldButton]) -> None:
+    bench, button = held
+    bench.station.step(wait=False)
+    bench.cable.unplug()
+    button.device.press(button.key)
+    for _ in range(12):
+        bench.station.step(wait=False)
+        button.device.now_s += 1
+    bench.station.step(wait=False)
+    assert not bench.operator.box.provisioned()
+
+
+def test_a_reset_clears_the_plan_of_a_box_that_is_not_set_up_yet(held: tuple[Bench, HeldButton]) -> None:
+    bench, button = held
+    bench.operator.box.server = ""
+    bench.type("\rset name box.example\r")
+    hold(bench, button, 11)
+    assert bench.operator.draft is None
+    assert "missing: name" in bench.type("plan\r")
+
+
+def test_a_reset_that_fails_is_said_and_the_light_goes_back(
+    held: tuple[Bench, HeldButton], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, button = held
+
+    def no_memory(_: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    bench.type("\r")
+    monkeypatch.setattr(bench.operator, "begin", no_memory)
+    assert "error: it could not be started: Cannot allocate memory" in hold(bench, button, 11)
+    assert button.shown[-1] == "before"
 
 
 def test_a_port_that_was_never_there_is_said_at_once() -> None:

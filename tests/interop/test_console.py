@@ -113,7 +113,8 @@ def test_unplugged_while_it_is_being_set_up_the_box_is_whole_afterwards(tmp_path
         person.unplug()
         person.plug()
         assert "relay> " in person.wake(within_s=60)
-        assert "@anna:box.example  admin" in person.say("user list")
+        person.say("user list", "Enter leaves): ")
+        assert "@anna:box.example  admin" in person.say(PASSWORD)
 
 
 def test_a_program_on_the_line_sets_a_box_up_asks_again_and_resets_it(tmp_path: Path) -> None:

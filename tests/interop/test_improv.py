@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from tests.fakes.network_service import FakeNetworkService
-from tests.interop.box_process import ROOT, BoxProcess
+from tests.interop.box_process import PASSWORD, ROOT, BoxProcess
 from tests.interop.peer_environments import DRIVERS, bus_daemon, improv_node_modules
 from tests.interop.serial_person import SerialPerson
 
@@ -109,6 +109,12 @@ def line(tmp_path: Path, service: FakeNetworkService, authority: trustme.CA) -> 
             assert console.wait(10) == 0
 
 
+def unlock(line: SerialPerson) -> None:
+    line.wake()
+    line.say("unlock", "Enter leaves): ")
+    line.say(PASSWORD, "Changes are allowed")
+
+
 def test_a_browser_finds_the_box_joins_a_network_and_is_told_where_to_go(
     line: SerialPerson, service: FakeNetworkService
 ) -> None:
@@ -121,6 +127,13 @@ def test_a_browser_finds_the_box_joins_a_network_and_is_told_where_to_go(
             {"name": "café", "rssi": -75, "secured": False},
             {"name": "home", "rssi": -60, "secured": True},
         ]
+        # The SDK has no word for a lock: 4 is the error of the Bluetooth variant.
+        assert browser.do("provision", "home", "correct horse") == {"error": "UNKNOWN_ERROR (4)"}
+        assert browser.do("setDeviceName", "Eve's box") == {"error": "UNKNOWN_ERROR (4)"}
+        assert not service.kept
+    unlock(line)
+    with Bridge(line) as bridge, Browser(bridge.port) as browser:
+        assert browser.do("initialize", 10_000)["ok"]
         assert browser.do("provision", "home", "wrong horse") == {"error": "UNABLE_TO_CONNECT"}
         assert not service.kept
         joined = browser.do("provision", "home", "correct horse")["ok"]

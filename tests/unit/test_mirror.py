@@ -55,6 +55,7 @@ TESTED_ELSEWHERE = {
     "relay/console/dialogues/household.py": "tests/unit/console/test_session.py",
     "relay/console/dialogues/network.py": "tests/unit/console/test_session.py",
     "relay/console/dialogues/settings.py": "tests/unit/console/test_session.py",
+    "relay/console/dialogues/lock.py": "tests/unit/console/test_gate.py",
     "relay/console/station.py": "tests/flow/test_console_station.py",
     "relay/delivery/bounds/relief.py": "tests/flow/test_bounds.py",
     "relay/delivery/moving/arriving.py": "tests/flow/test_moving_house.py",

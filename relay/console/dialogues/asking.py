@@ -7,7 +7,9 @@ from typing import Any
 from relay.base.limits import MIN_PASSWORD_CHARACTERS
 from relay.base.lines import result_of
 from relay.console.draft import Draft
+from relay.console.gate import Gate
 from relay.console.script import Question, Request, Say, Script, Step
+from relay.console.transcript import Transcript
 
 # Each takes the arguments that its command was given.
 Scripts = Mapping[str, Callable[..., Script]]
@@ -20,12 +22,16 @@ class Surroundings:
     Attributes:
         draft: what is planned.
         provisioned: whether the box has been set up, asked afresh each time.
+        gate: what changes have to pass.
+        transcript: what was typed and answered so far.
         leave_when_applied: whether setting the box up ends the session.
         ascii: whether the terminal shows nothing but ASCII.
     """
 
     draft: Draft
     provisioned: Callable[[], bool]
+    gate: Gate
+    transcript: Transcript
     leave_when_applied: bool
     ascii: bool = False
 

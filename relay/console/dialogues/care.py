@@ -1,8 +1,10 @@
 """Looking after the box: how it is, what is wrong, the clock, a new start, starting afresh."""
 
+from relay.base.limits import RESET_WAIT_S
 from relay.console import words
 from relay.console.actions import Keep, Leave
 from relay.console.dialogues.asking import Scripts, Surroundings, asked
+from relay.console.dialogues.lock import waited_for
 from relay.console.dialogues.settings import Settings
 from relay.console.grammar import COMMANDS
 from relay.console.script import Question, Say, Script
@@ -75,6 +77,10 @@ class Care:
         if answer.strip() != name:
             yield Say(["Nothing done."])
             return None
+        if self._house.gate.must_wait():
+            wait = f"Nobody proved to be the owner: in {RESET_WAIT_S:.0f} s it is done. Ctrl-C or unplugging stops it."
+            yield Say([wait])
+            yield from waited_for(self._house.gate)
         yield from asked({"verb": "factory_reset", "confirm": name})
         self._house.draft.clear()
         yield Keep(None)

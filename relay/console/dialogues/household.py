@@ -47,5 +47,5 @@ class Household:
 
     def _invite(self) -> Script:
         result = yield from asked({"verb": "invite_create"})
-        yield Say([*self._house.drawn(result), *words.invitation(result)])
+        yield Say([*self._house.drawn(result), *words.invitation(result)], private=True)
         return None

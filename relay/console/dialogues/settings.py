@@ -35,6 +35,9 @@ class Settings:
         }
 
     def _show(self, key: str = "") -> Script:
+        if key == "transcript":
+            yield Say(self._house.transcript.lines(), private=True)
+            return None
         settings: dict[str, Any] = {}
         if self._house.provisioned():
             settings = words.flat((yield from asked({"verb": "show"}))["settings"])

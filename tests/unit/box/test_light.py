@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from relay.box.light import Shown, StatusLight
+from tests.fakes.kernel_light import KernelLight
 
 ALL = "rfkill-any none usb-gadget timer [heartbeat] pattern default-on\n"
 
@@ -53,6 +54,29 @@ def test_without_the_pattern_trigger_a_short_flash_asks_for_help(tmp_path: Path)
     StatusLight(["ACT"], tmp_path).show(Shown.ATTENTION)
     assert (written(path)["delay_on"], written(path)["delay_off"]) == ("120", "1600")
     assert written(path)["pattern"] == ""
+
+
+@pytest.mark.parametrize("before", [Shown.HEALTHY, Shown.WAITING, Shown.ATTENTION])
+def test_a_light_that_is_borrowed_is_given_back_as_it_was(tmp_path: Path, before: Shown) -> None:
+    light, other = KernelLight(tmp_path), KernelLight(tmp_path)
+    light.show(before)
+    look = light.look()
+    give_back = other.borrow(Shown.ALLOWING)
+    assert other.look() == light.look_of(Shown.ALLOWING) != look
+    give_back()
+    assert light.look() == look
+
+
+def test_a_borrowed_light_that_somebody_else_wrote_to_is_not_given_back(tmp_path: Path) -> None:
+    light = KernelLight(tmp_path)
+    give_back = light.borrow(Shown.ALLOWING)
+    light.show(Shown.ATTENTION)
+    give_back()
+    assert light.look() == light.look_of(Shown.ATTENTION)
+
+
+def test_a_board_without_a_light_lends_none(tmp_path: Path) -> None:
+    StatusLight((), tmp_path).borrow(Shown.ALLOWING)()
 
 
 def test_what_the_light_did_before_is_put_back(tmp_path: Path) -> None:

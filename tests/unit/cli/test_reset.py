@@ -1,12 +1,18 @@
 import fcntl
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from relay.base.errors import StateLockedError
+from relay.base.limits import RESET_WAIT_S
+from relay.box.light import Shown
 from relay.cli import reset
+from relay.cli.operate import operate
+from tests.fakes.kernel_light import KernelLight
 
 
 def a_box(folder: Path) -> None:
@@ -83,3 +89,37 @@ def test_a_held_folder_is_seen_without_touching_the_lock_and_not_wiped(
         os.close(descriptor)
     assert (tmp_path / "root.key").exists()
     assert not reset.is_locked(tmp_path)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_the_wait_before_a_reset_is_seen_in_the_room_and_its_end_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    light = KernelLight(tmp_path)
+    before, seen, waited, handler = light.look(), [], [], signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(reset, "status_light", lambda _folder: light)
+
+    def wait(_event: threading.Event, seconds: float) -> bool:
+        seen.append(light.look())
+        waited.append(seconds)
+        if ended:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return False
+
+    monkeypatch.setattr(threading.Event, "wait", wait)
+    if ended:
+        with pytest.raises(SystemExit):
+            operate(tmp_path, {"verb": "reset_wait"})
+    else:
+        assert operate(tmp_path, {"verb": "reset_wait"}) == {"waited_s": RESET_WAIT_S}
+    assert waited == [RESET_WAIT_S]
+    assert seen == [light.look_of(Shown.RESETTING)]
+    assert light.look() == before
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_the_button_needs_no_typed_word(tmp_path: Path) -> None:
+    a_box(tmp_path)
+    assert operate(tmp_path, {"verb": "button_reset"}) == {"reset": True}
+    assert list(tmp_path.iterdir()) == []
+    assert operate(tmp_path / "never", {"verb": "button_reset"}) == {"reset": True}

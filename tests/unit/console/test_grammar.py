@@ -13,7 +13,7 @@ KEYS = ["name", "owner", "rate.login_burst", "rate.login_per_minute"]
         ("status", "status", []),
         ("  stat  ", "status", []),
         ("fac", "factory-reset", []),
-        ("u a anna", "user add", ["anna"]),
+        ("us a anna", "user add", ["anna"]),
         ("set name box.example", "set", ["name", "box.example"]),
         ("set tls.cert  /a file with spaces ", "set", ["tls.cert", "/a file with spaces"]),
         ("set name=box.example", "set", ["name=box.example"]),

@@ -17,6 +17,9 @@ def test_a_program_sets_a_box_up_without_a_banner_or_prompt() -> None:
     assert person.ask(seq=1, verb="hello")["result"] == {
         "console": 1,
         "provisioned": False,
+        "locked": False,
+        "button": False,
+        "clock_set": True,
         "crc": "crc32",
         "secret": ["password"],
     }
