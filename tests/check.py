@@ -25,6 +25,7 @@ STEPS: dict[str, Sequence[str]] = {
 # Only when asked for by name: they take many minutes. The last lines of each say what was tried and what it showed.
 LONG_STEPS: dict[str, Sequence[str]] = {
     "crash-long": (PYTHON, "-m", "pytest", "-q", "-ra", "-m", "long", *PATIENTLY, *CRASH_TESTS),
+    "guest": (PYTHON, "-m", "tests.guest"),
 }
 
 

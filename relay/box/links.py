@@ -8,9 +8,9 @@ _ANYWHERE = ("192.0.2.1", 9)
 
 def own_address() -> str:
     """Return the IPv4 address this machine has towards the world, empty where it has no way there."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram:
-        try:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram:
             datagram.connect(_ANYWHERE)
-        except OSError:
-            return ""
-        return str(datagram.getsockname()[0])
+            return str(datagram.getsockname()[0])
+    except OSError:
+        return ""

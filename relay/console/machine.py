@@ -60,6 +60,7 @@ class Machine:
         self._transcript = transcript
         self._remembered: dict[str, tuple[bytes, dict[str, Any]]] = {}
         self._done = dict(done or {})
+        self._was_a_box = provisioned()
 
     def begin(self, line: bytes) -> Script:
         """Return the script that answers `line`; it returns the whole reply and never raises a RelayError."""
@@ -84,6 +85,7 @@ class Machine:
     def _answer_once(self, seq: int | str | None, verb: Verb, fields: dict[str, Any]) -> Script:
         if seq is None or verb.kind is Kind.READS:
             return _good(seq, (yield from self._carry_out(verb.name, fields)))
+        self._forget_another_box()
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).digest()
         key = json.dumps(seq)
         if key in self._remembered and self._remembered[key][0] == digest:
@@ -92,6 +94,7 @@ class Machine:
             reply = _good(seq, (yield from self._carry_out(verb.name, fields)))
         else:
             reply = yield from self._answer_and_note(seq, verb, fields)
+        self._forget_another_box()
         self._remembered[key] = digest, reply
         _bound(self._remembered)
         return reply
@@ -126,6 +129,12 @@ class Machine:
         verb, state = self._done.get(_name_of(of), ("", "unknown"))
         known = state in ("begun", "done", "unknown")
         return {"of": of, "verb": verb, "state": state if known else "failed", "code": "" if known else state}
+
+    def _forget_another_box(self) -> None:
+        # Whoever reset it: the next box is not set up by what was answered of the last one.
+        if self._was_a_box != self._provisioned():
+            self._was_a_box = not self._was_a_box
+            self._remembered.clear()
 
     def _carry_out(self, verb: str, fields: dict[str, Any]) -> Script:
         match verb:

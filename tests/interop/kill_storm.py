@@ -17,8 +17,9 @@ _START_S = 120
 class Talker:
     """Somebody who sends without pause; what is refused or cut off is sent again under the same transaction id."""
 
-    def __init__(self, api: Api, room: str, label: str, pause_s: float) -> None:
+    def __init__(self, api: Api, room: str, label: str, pause_s: float, again_s: float = 0.02) -> None:
         self.api, self._room, self._label, self._pause_s = api, room, label, pause_s
+        self._again_s = again_s
         self.acknowledged: list[str] = []
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._talk)
@@ -38,7 +39,7 @@ class Talker:
             try:
                 self.api.send(self._room, body, body.replace(" ", "-"))
             except (ApiError, OSError):
-                self._done.wait(0.02)
+                self._done.wait(self._again_s)
                 continue
             self.acknowledged.append(body)
             number += 1

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import queue
+import ssl
 import subprocess
 import threading
 import urllib.error
@@ -95,11 +96,12 @@ class ApiError(Exception):
 
 
 class Api:
-    """Plain client-server calls, to a box or to a peer alike."""
+    """Plain client-server calls, to a box or to a peer alike; `tls` says whom an https address may belong to."""
 
-    def __init__(self, base: str, token: str | None = None) -> None:
+    def __init__(self, base: str, token: str | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.base = base
         self.token = token
+        self._tls = tls
 
     def call(self, method: str, path: str, body: Any = None, *, timeout_s: float = 60) -> Any:
         """Return the JSON reply; `path` begins after `/_matrix/client/`.
@@ -116,7 +118,7 @@ class Api:
         if self.token:
             request.add_header("Authorization", f"Bearer {self.token}")
         try:
-            with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+            with urllib.request.urlopen(request, timeout=timeout_s, context=self._tls) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")

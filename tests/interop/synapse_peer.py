@@ -5,6 +5,7 @@ import subprocess
 import threading
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import trustme
@@ -15,9 +16,9 @@ from tests.interop.listening_process import ListeningProcess
 from tests.interop.peer_clients import Api
 
 
-def write_certificate(authority: trustme.CA, folder: Path) -> None:
-    """Write `tls.crt`, `tls.key` and `ca.crt` for localhost into `folder`."""
-    leaf = authority.issue_cert("localhost", "127.0.0.1", "::1")
+def write_certificate(authority: trustme.CA, folder: Path, *names: str) -> None:
+    """Write `tls.crt`, `tls.key` and `ca.crt` for localhost, and for `names`, into `folder`."""
+    leaf = authority.issue_cert("localhost", "127.0.0.1", "::1", *names)
     leaf.private_key_pem.write_to_path(folder / "tls.key")
     for number, blob in enumerate(leaf.cert_chain_pems):
         blob.write_to_path(folder / "tls.crt", append=number > 0)
@@ -25,23 +26,35 @@ def write_certificate(authority: trustme.CA, folder: Path) -> None:
 
 
 class SynapsePeer(ListeningProcess):
-    """One Synapse process; a context manager that starts and ends it."""
+    """One Synapse process; a context manager that starts and ends it.
 
-    def __init__(self, folder: Path, python: Path, authority: trustme.CA) -> None:
+    `host` is the name under which other servers see this machine; `trusted` are authorities beside its own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        python: Path,
+        authority: trustme.CA,
+        *,
+        host: str = "localhost",
+        trusted: Sequence[Path] = (),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._python = folder, python
         port, self.client_port = free_port(), free_port()
         self.base = f"http://127.0.0.1:{self.client_port}"
         self._secret = secrets.token_hex(16)
-        write_certificate(authority, folder)
+        write_certificate(authority, folder, *([] if host == "localhost" else [host]))
         settings = SynapseSettings(
             folder=folder,
             port=port,
             client_port=self.client_port,
             cert=folder / "tls.crt",
             key=folder / "tls.key",
-            trusted=[folder / "ca.crt"],
+            trusted=[folder / "ca.crt", *trusted],
             secret=self._secret,
+            host=host,
         )
         self.name = settings.name
         self._run = [str(python), "-m", "synapse.app.homeserver", "-c", str(settings.write())]

@@ -55,6 +55,9 @@ def test_the_console_does_not_need_the_relay_nor_the_network() -> None:
     assert "DefaultDependencies=no" in text
     assert not re.search(r"^(Requires|BindsTo|Wants|After)=.*(relay\.service|network-online)", text, re.MULTILINE)
     assert re.search(r"^Before=.*network-pre\.target", text, re.MULTILINE)
+    # A browser's installer is told at once whether the box is online: the routing table is asked with such a socket.
+    assert re.search(r"^RestrictAddressFamilies=.*\bAF_INET\b", text, re.MULTILINE)
+    assert "\nIPAddressDeny=any\n" in text
 
 
 def test_the_relay_has_no_capability_and_takes_its_ports_from_outside() -> None:

@@ -71,11 +71,13 @@ class SynapseSettings:
     secret: str
     log_folder: Path | None = None
     """Where it logs; in its folder unless told."""
+    host: str = "localhost"
+    """Where other servers reach it, if they see this machine under another name."""
 
     @property
     def name(self) -> str:
         """The server name: an explicit port needs neither DNS nor .well-known."""
-        return f"localhost:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def write(self) -> Path:
         """Write the settings files into the folder; return the main one."""

@@ -20,3 +20,11 @@ def test_a_machine_without_a_way_out_has_no_address() -> None:
     if "unshare" in done.stderr:
         pytest.skip("this kernel gives no namespaces to users")
     assert done.stdout == "''\n", done.stderr
+
+
+def test_where_the_kernel_gives_no_such_sockets_there_is_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(97, "Address family not supported by protocol")
+
+    monkeypatch.setattr("socket.socket", refuse)
+    assert own_address() == ""

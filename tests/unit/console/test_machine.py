@@ -43,6 +43,18 @@ def test_a_request_that_is_repeated_is_answered_again_and_not_done_again() -> No
     assert not person.ask(**{**request, "seq": "a8"})["ok"]
 
 
+def test_a_box_that_was_reset_is_not_set_up_from_memory() -> None:
+    person = Person()
+    for _ in range(2):
+        assert person.ask(seq=1, verb="set", settings=BASICS)["result"]["missing"] == []
+        assert person.ask(seq=2, verb="apply")["ok"]
+        assert person.ask(seq=3, verb="hello")["result"]["provisioned"]
+        reset = person.ask(seq=4, verb="factory_reset", confirm="box.example")
+        assert reset["ok"]
+        assert person.ask(seq=4, verb="factory_reset", confirm="box.example") == reset
+    assert [asked["verb"] for asked in person.box.asked] == ["provision", "factory_reset"] * 2
+
+
 def test_a_repeated_number_with_another_request_is_another_request() -> None:
     person = Person(MemoryBox(provisioned=True))
     for name in ("otto", "emma"):

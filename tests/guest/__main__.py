@@ -1,0 +1,160 @@
+"""The acceptance run of the appliance: `./box test guest`. Twenty minutes; the first miss ends it.
+
+An arm64 Debian 13 (QEMU virt, cortex-a53, 512 MB, no hardware virtualisation) boots, installs the package, is set up
+over its second serial port by a person's commands, by Improv and by JSON lines, federates with a Synapse on this
+machine and loses its power in the middle of traffic. Prints a table of what was seen.
+"""
+
+import argparse
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import trustme
+
+from tests.guest import federation, provisioning
+from tests.guest.cable import Cable
+from tests.guest.findings import Findings, MissError
+from tests.guest.guest_box import CONSOLE, GuestBox
+from tests.guest.image import ARCH, ROOT, SUITE, MissingError, guest_image, missing_programs
+from tests.guest.machine import MEMORY_MIB, GuestError, GuestMachine
+
+MOST_RELAY_MIB = 64
+CUTS = 2
+_MOST_MINUTES = 45
+_SLOWLY_S = 240
+
+
+def main() -> int:
+    """Run everything; return 0 when nothing was missed."""
+    parser = argparse.ArgumentParser(prog="./box test guest", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave the disk and the logs where they are")
+    asked = parser.parse_args()
+    if lacking := missing_programs():
+        print(f"This machine lacks: {' '.join(lacking)}. As root: apt-get install {' '.join(lacking)}")
+        return 1
+    findings = Findings()
+    folder = Path(tempfile.mkdtemp(prefix="doorstep-guest-"))
+    verdict = "MISSED"
+    try:
+        image = guest_image()
+        signal.signal(signal.SIGALRM, _too_late)
+        signal.signal(signal.SIGTERM, _told_to_end)
+        signal.alarm(_MOST_MINUTES * 60)
+        authority = trustme.CA()
+        with GuestMachine(folder / "guest", image, _carried(folder / "carried", authority)) as machine:
+            _live(machine, folder, authority, findings)
+        verdict = "Nothing was missed"
+    except (MissError, MissingError, GuestError, TimeoutError, OSError, subprocess.SubprocessError) as error:
+        print(f"MISSED: {error}", flush=True)
+    finally:
+        signal.alarm(0)
+        print(findings.table(verdict), flush=True)
+        if asked.keep or verdict == "MISSED":
+            print(f"disk and logs: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return 0 if verdict != "MISSED" else 1
+
+
+def _too_late(_number: int, _frame: object) -> None:
+    raise TimeoutError(f"it takes longer than {_MOST_MINUTES} minutes")
+
+
+def _told_to_end(_number: int, _frame: object) -> None:
+    # The guest goes down with this process.
+    sys.exit(1)
+
+
+def _carried(folder: Path, authority: trustme.CA) -> Path:
+    """Return a folder with what is carried to the guest: the package, and the authority of the other server."""
+    command = [sys.executable, str(ROOT / "hw/package/build.py"), "--suite", SUITE, "--arch", ARCH]
+    subprocess.run([*command, "--out", str(folder)], check=True, stdout=subprocess.DEVNULL, timeout=600)
+    authority.cert_pem.write_to_path(folder / "ca.crt")
+    return folder
+
+
+def _live(machine: GuestMachine, folder: Path, authority: trustme.CA, findings: Findings) -> None:
+    box = GuestBox(machine)
+    with findings.stage("boot and install"):
+        findings.see(
+            f"arm64 Debian 13, cortex-a53, {MEMORY_MIB} MB, TCG: power-on to login", f"{machine.start():.0f} s"
+        )
+        _install(machine, findings)
+        findings.see("clean power-off", f"{machine.power_off():.0f} s")
+    machine.power_on()
+    with Cable(machine.line) as cable:
+        with findings.stage("start of the appliance"):
+            _begins(machine, box, cable, findings)
+        with findings.stage("set up by a person"):
+            provisioning.by_a_person(cable, box, findings)
+        with findings.stage("set up by Improv"):
+            provisioning.by_an_installer(cable, box, findings)
+        with findings.stage("set up by a program"):
+            settings = {"tls_ca": "/etc/doorstep/peer.crt", "federation.allow_private_peers": "true"}
+            provisioning.by_a_program(cable, box, findings, settings)
+    with federation.synapse_on_the_host(folder / "host", authority, box) as synapse:
+        with findings.stage("federation"):
+            talk = federation.begin(synapse, box, findings)
+            _measure(box, findings, "after logins and first messages")
+        with findings.stage("power cuts"):
+            federation.cut_the_power(talk, box, findings, CUTS)
+            box.login(provisioning.OWNER, provisioning.PASSWORD)
+            _measure(box, findings, "after the cuts, all traffic and a login")
+    with findings.stage("what is left"):
+        failed = machine.run("systemctl --failed --no-legend --plain")
+        findings.expect(not failed.strip(), f"units that failed: {failed}")
+
+
+def _install(machine: GuestMachine, findings: Findings) -> None:
+    machine.run("mkdir -p /stick; mount -o ro /dev/vdb /stick")
+    begun = time.monotonic()
+    machine.run("apt-get install --yes --no-install-recommends /stick/doorstep_*.deb", within_s=900)
+    took_s = time.monotonic() - begun
+    machine.run("install -m 0644 /stick/ca.crt /etc/doorstep/peer.crt")
+    active = machine.run("systemctl is-active relay.path relay-backup.timer relay-update.timer relay-health.timer")
+    findings.expect(set(active.split()) == {"active"}, active)
+    findings.see("package installed, no network used", f"{took_s:.0f} s, units active")
+    board = machine.run("relay board")
+    findings.expect(board.startswith("profile: qemu-virt"), board)
+    findings.see("`relay board`", board.splitlines()[0])
+    with Cable(machine.line) as cable:
+        findings.expect("not set up yet" in cable.wake(_SLOWLY_S), "the console does not answer after the installation")
+
+
+def _begins(machine: GuestMachine, box: GuestBox, cable: Cable, findings: Findings) -> None:
+    greeting = cable.wake(_SLOWLY_S)
+    answered_s = time.monotonic() - machine.started_at
+    findings.expect("not set up yet" in greeting, greeting)
+    machine.log_in()
+    findings.see("power-on to the console's first answer on the cable", f"{answered_s:.0f} s")
+    machine.run(f"systemctl stop {CONSOLE}; systemctl start --no-block {CONSOLE}")
+    begun = time.monotonic()
+    cable.wake(_SLOWLY_S)
+    findings.see("start of the console to its first answer", f"{time.monotonic() - begun:.1f} s")
+    state = machine.run("systemctl is-system-running --wait", check=False, within_s=_SLOWLY_S)
+    findings.expect(
+        state == "running", f"the system is {state}: {machine.run('systemctl --failed --no-legend --plain')}"
+    )
+    machine.run(f"systemctl restart {CONSOLE}")
+    console = box.resident(CONSOLE)
+    findings.see(
+        "console while nobody is there: resident / cgroup", f"{console.now_mib:.1f} / {console.cgroup_mib:.1f} MiB"
+    )
+
+
+def _measure(box: GuestBox, findings: Findings, when: str) -> None:
+    relay, console = box.resident(), box.resident(CONSOLE)
+    findings.see(
+        f"relay {when}: resident / peak / cgroup",
+        f"{relay.now_mib:.1f} / {relay.peak_mib:.1f} / {relay.cgroup_mib:.1f} MiB; console {console.now_mib:.1f} MiB",
+    )
+    findings.expect(relay.now_mib <= MOST_RELAY_MIB, f"the relay takes {relay.now_mib:.1f} MiB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""The host's end of the console's cable, opened with pyserial: for a person, a program or an installer."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import serial
+
+from tests.interop.serial_person import SerialPerson
+
+
+class Cable(SerialPerson):
+    """A serial port of this computer with a box at the other end."""
+
+    def __init__(self, port: str) -> None:
+        super().__init__(Path(port))
+        self._serial: serial.Serial | None = None
+
+    def plug(self) -> None:
+        """Open the port."""
+        self._serial = serial.Serial(str(self.port), 115_200, timeout=0, exclusive=True)
+        self._master = self._serial.fileno()
+
+    def unplug(self) -> None:
+        """Close the port."""
+        if self._serial is not None:
+            self._serial.close()
+        self._serial, self._master = None, -1
+
+    def fileno(self) -> int:
+        """Return the descriptor of the open port."""
+        return self._master
+
+    def ask(self, *, within_s: float = 120, **fields: Any) -> dict[str, Any]:
+        """Ask as a program does; return the whole reply."""
+        self.type(json.dumps(fields) + "\n")
+        seen = self.read_until('"ok":', within_s=within_s)
+        if not seen.endswith("}\r\n"):
+            seen += self.read_until("}\r\n", within_s=within_s)
+        reply: dict[str, Any] = json.loads(seen.strip().splitlines()[-1])
+        return reply
