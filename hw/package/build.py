@@ -82,6 +82,8 @@ def fill(tree: Path, suite: str, arch: str, version: str, wheels: Path) -> None:
     place(ROOT / "hw/60-doorstep.rules", tree / "usr/lib/udev/rules.d/60-doorstep.rules")
     for name in ("README.md", "CHANGELOG.md", "LICENSE"):
         place(ROOT / name, tree / "usr/share/doc/doorstep" / ("copyright" if name == "LICENSE" else name))
+    for path in (*(ROOT / "hw").glob("*.md"), ROOT / "hw/haproxy.cfg"):
+        place(path, tree / "usr/share/doc/doorstep/hw" / path.name)
     (tree / "usr/bin").mkdir()
     (tree / "usr/bin/relay").symlink_to("../lib/doorstep/current/bin/relay")
     describe(tree, suite, arch, version)

@@ -244,3 +244,7 @@ MAX_RECEIPT_THREADS = 50
 
 # store: what a repair sets aside of damaged blocks
 MAX_QUARANTINE_BYTES = 16 * MIB
+
+# uplink
+MAX_MDNS_BYTES = 9000
+MAX_MDNS_RECORDS = 400

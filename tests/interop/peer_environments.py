@@ -20,6 +20,7 @@ SYNAPSE = "matrix-synapse==1.163.*"
 NIO = "matrix-nio[e2e]==0.26.0"
 NATS_SERVER = "github.com/nats-io/nats-server/v2@v2.14.9"
 S3CMD = ["s3cmd==2.4.0", "python-dateutil==2.9.0.post0", "setuptools==80.9.0"]
+ZEROCONF = "zeroconf==0.154.0"
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 _INSTALL_TIMEOUT_S = 600
 
@@ -74,7 +75,27 @@ def tpm_emulator() -> tuple[Path, str]:
     return _debian_program("tpm", "swtpm", ["swtpm"])
 
 
-def _debian_program(name: str, program: str, packages: list[str]) -> tuple[Path, str]:
+def haproxy() -> tuple[Path, str]:
+    """Return haproxy and where its libraries are; as `recorder` otherwise."""
+    return _debian_program("haproxy", "haproxy", ["haproxy"], "usr/sbin")
+
+
+def ssh_server() -> tuple[Path, str]:
+    """Return sshd and where its libraries are; as `recorder` otherwise."""
+    return _debian_program("sshd", "sshd", ["openssh-server", "openssh-client"], "usr/sbin")
+
+
+def port_mapping_daemon() -> tuple[Path, str]:
+    """Return miniupnpd, with nft beside it for its tables, and where their libraries are; as `recorder` otherwise."""
+    return _debian_program("miniupnpd", "miniupnpd", ["miniupnpd-nftables", "nftables"], "usr/sbin")
+
+
+def zeroconf_python() -> Path:
+    """Return the interpreter of an environment that has a multicast DNS resolver; as `synapse_python` otherwise."""
+    return _python_environment("zeroconf", [ZEROCONF])
+
+
+def _debian_program(name: str, program: str, packages: list[str], place: str = "usr/bin") -> tuple[Path, str]:
     # Nothing is installed: packages this machine lacks are unpacked in a folder of their own.
     def build(folder: Path) -> None:
         fetched = folder / "packages"
@@ -89,7 +110,7 @@ def _debian_program(name: str, program: str, packages: list[str]) -> tuple[Path,
         return Path(installed), ""
     folder = _environment(name, " ".join(packages), build)
     libraries = {str(library.parent) for library in folder.rglob("*.so.*") if library.parent.name != "qemu"}
-    return folder / "usr" / "bin" / program, ":".join(sorted(libraries))
+    return folder / place / program, ":".join(sorted(libraries))
 
 
 def debian_root(suite: str) -> Path:

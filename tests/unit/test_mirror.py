@@ -16,7 +16,7 @@ TESTED_ELSEWHERE = {
     "relay/admin/server.py": "tests/flow/test_admin_socket.py",
     "relay/app/awaiting_key.py": "tests/flow/test_awaiting_key.py",
     "relay/app/backup.py": "tests/flow/test_backup.py",
-    "relay/app/doors.py": "tests/interop/test_command_line.py",
+    "relay/app/doors.py": "tests/interop/test_behind_proxies.py",
     "relay/app/family.py": "tests/flow/test_nothing_leaves_undurable.py",
     "relay/app/health.py": "tests/flow/test_nothing_leaves_undurable.py",
     "relay/app/holdings.py": "tests/flow/test_bounds.py",
@@ -41,7 +41,6 @@ TESTED_ELSEWHERE = {
     "relay/app/stopping.py": "tests/interop/test_command_line.py",
     "relay/app/second_box.py": "tests/interop/test_standby_drill.py",
     "relay/app/standby.py": "tests/interop/test_standby_drill.py",
-    "relay/app/uplink.py": "tests/interop/test_command_line.py",
     "relay/cli/second_box.py": "tests/interop/test_standby_drill.py",
     "relay/cli/child.py": "tests/flow/test_console_process.py",
     "relay/cli/moves.py": "tests/flow/test_moving_house.py",
@@ -122,6 +121,8 @@ TESTED_ELSEWHERE = {
     "relay/transport/pool.py": "tests/unit/transport/test_client.py",
     "relay/transport/server.py": "tests/flow/transport/test_server.py",
     "relay/transport/well_known.py": "tests/unit/transport/test_discovery.py",
+    "relay/uplink/announcer.py": "tests/interop/test_at_home.py",
+    "relay/uplink/port_mapper.py": "tests/flow/test_port_mapping.py",
     "relay/transport/wire/events.py": "tests/unit/transport/wire/test_http2.py",
 }
 """Through which test file a source file is tested where a mirror of its own would repeat that one."""
