@@ -62,13 +62,14 @@ def _find(name: str, server: Server) -> Iterator[Finding]:
     if said.unnamed and not said.named:
         yield Finding(
             "warning",
-            f"the proxy in front of the {name} door does not say whom it speaks for: everybody shares its rate limits",
+            f"uplink.no_forwarded_for: the proxy in front of the {name} door does not say whom it speaks for: "
+            "everybody shares its rate limits",
             "let it set X-Forwarded-For; README, At home on the network, shows how",
         )
     if said.plain:
         yield Finding(
             "warning",
-            f"{said.plain} requests reached the proxy in front of the {name} door without TLS",
+            f"uplink.plain_proxy: {said.plain} requests reached the proxy in front of the {name} door without TLS",
             "let it redirect http:// to https://: passwords and messages travel readable until it does",
         )
 

@@ -52,8 +52,10 @@ def operate(
         return {**result, **describe_invitation(_present_url(folder), result["token"])}
     if verb == "doctor":
         from relay.cli.doctor import find_in_files
+        from relay.cli.outside import find_outside
 
-        return {"findings": result["findings"] + [dataclasses.asdict(finding) for finding in find_in_files(folder)]}
+        found = find_in_files(folder) + find_outside(folder)
+        return {"findings": result["findings"] + [dataclasses.asdict(finding) for finding in found]}
     return result
 
 

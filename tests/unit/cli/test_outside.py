@@ -1,0 +1,39 @@
+import ssl
+from pathlib import Path
+
+import trustme
+
+from relay.base.config import Config
+from relay.cli import outside
+from relay.cli.outside import Internet, own_certificates, ways_out
+from relay.cli.reachability import Outside
+
+BOX = Config.parse({"server": {"name": "home.example"}})
+
+
+def test_the_certificates_that_the_listeners_may_show_are_known(tmp_path: Path) -> None:
+    (tmp_path / "tls").mkdir()
+    issued = trustme.CA().issue_cert("home.example")
+    chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+    own = frozenset([ssl.PEM_cert_to_DER_cert(issued.cert_chain_pems[0].bytes().decode())])
+    (tmp_path / "tls" / "cert.pem").write_bytes(b"comment\n" + chain)
+    assert own_certificates(tmp_path, BOX) == own
+    (tmp_path / "mine.pem").write_bytes(chain)
+    assert own_certificates(tmp_path, BOX.with_settings({"tls.cert": "mine.pem"})) == own
+    assert own_certificates(tmp_path, BOX.with_settings({"federation.tls": "false"})) == frozenset()
+    (tmp_path / "mine.pem").write_bytes(b"no certificate")
+    assert own_certificates(tmp_path, BOX.with_settings({"tls.cert": "mine.pem"})) == frozenset()
+    assert own_certificates(tmp_path / "nowhere", BOX) == frozenset()
+
+
+def test_this_machine_has_ways_out_or_not() -> None:
+    assert ways_out() <= {4, 6}
+
+
+async def test_the_internet_is_an_outside() -> None:
+    async with Internet.open(Path(), BOX) as internet:
+        asked: Outside = internet
+        # The kernel answers this one itself, without a name server.
+        assert await asked.addresses("127.0.0.1") == ["127.0.0.1"]
+        assert await asked.addresses("x" * 64 + ".example") == []
+    assert outside.WITHIN_S <= 5
