@@ -8,8 +8,9 @@ import trio
 
 from relay.app.holdings import free_bytes
 from relay.app.house import House
+from relay.app.set_clock import wait_until_set
 from relay.app.version import VERSION
-from relay.base.clock import Clock
+from relay.base.clock import Clock, is_set
 from relay.base.config import Config
 from relay.base.errors import NotFoundError
 from relay.base.ids import RoomId, UserId
@@ -102,7 +103,9 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
     writer = RoomWriter(ledger, server, key, clock)
     receiver = PduReceiver(ledger, keys, server, clock, config.limits)
     typing = Typing(ledger)
-    outboxes = Outboxes(ledger, MatrixOutlet(client, server), clock, server, config.delivery)
+    outboxes = Outboxes(
+        ledger, MatrixOutlet(client, server), clock, server, config.delivery, may_leave=partial(wait_until_set, clock)
+    )
     admission = admission_of(house)
     media = await _open_media(house, MatrixMedia(client), admission)
     old_keys = await ledger.read(signing_key.old_keys)
@@ -164,6 +167,7 @@ def _dialer(house: House) -> TcpDialer:
         client_context(house.folder / config.tls.ca if config.tls.ca else None),
         allow_private=config.federation.allow_private_peers,
         timeout_s=config.federation.connect_timeout_s,
+        knows_time=lambda: is_set(house.clock.wall_ms() / 1000),
     )
 
 

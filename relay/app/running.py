@@ -25,6 +25,7 @@ from relay.app.network import Network, open_network
 from relay.app.on_trial import start_again_when_due
 from relay.app.operator import HousePeople
 from relay.app.ownership import keep_owners_noted, note_owners
+from relay.app.set_clock import watch_clock
 from relay.app.standby import standby_key, standing_by
 from relay.app.stopping import StopAsked, listen_to_signals
 from relay.app.supervised import ask_for_time, keep_told
@@ -160,7 +161,7 @@ async def _serve_house(
     house: House, network: Network, stop: StopAsked, light: StatusLight, watchers: Sequence[Watcher] = ()
 ) -> None:
     listening: dict[str, str] = {}
-    watchers = [*watchers]
+    watchers = [*watchers, partial(watch_clock, house.clock)]
     supervisor = Supervisor()
     leave_rooms = MemberRefresh(house.ledger, network.writer, network.leaving, house.clock).leave_all
     people = HousePeople(house, leave_rooms)

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-# The day this release was begun; a package carries the exact moment of its commit.
+# Before this there was no release, so nothing was written down; a package carries the exact moment of its commit.
 _RELEASED = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
+RELEASED_MS = int(_RELEASED.timestamp()) * 1000
 _STAMP = Path(__file__).resolve().parents[2] / "version"
 
 
@@ -42,3 +43,8 @@ EARLIEST = stamped()
 def is_set(now_s: float) -> bool:
     """Return whether a clock that shows `now_s` (seconds since 1970) can be right: it is not before this release."""
     return now_s >= EARLIEST.timestamp()
+
+
+def was_set(at_ms: int) -> bool:
+    """Return whether the clock can have been right that `at_ms`, which some release wrote down, was taken from."""
+    return at_ms >= RELEASED_MS

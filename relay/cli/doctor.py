@@ -165,7 +165,11 @@ def _look_at_the_mount(folder: Path, _config: Config) -> Iterator[Finding]:
 
 def _look_at_the_clock(_folder: Path, _config: Config) -> Iterator[Finding]:
     if not is_set(datetime.datetime.now(datetime.UTC).timestamp()):
-        yield Finding("fault", "the clock is wrong", "set it at the console: time set, with the time in UTC")
+        yield Finding(
+            "fault",
+            "the clock was never set: what is for other servers waits, and nothing expires",
+            "set it at the console: time set, with the time in UTC; or let the box reach a time server",
+        )
 
 
 def _look_at_the_backups(folder: Path, _config: Config) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ from relay.base.limits import (
 from relay.base.log import get_logger, tag
 from relay.delivery import edus
 from relay.delivery.bounds.admission import Admission
+from relay.delivery.clock_trust import ClockTrust
 from relay.household import remote_devices, to_device
 from relay.rooms.matrix import receipts, server_acl
 from relay.rooms.matrix.exchange.receiving import PduReceiver
@@ -84,6 +85,7 @@ class Incoming:
         self._clock = clock
         self._under_way: dict[tuple[ServerName, str], trio.Event] = {}
         self._pruned_ms = clock.wall_ms()
+        self._trust = ClockTrust()
 
     async def receive(self, origin: ServerName, transaction_id: str, pdus: object, units: object) -> Json:
         """Take a transaction and return the reply: `pdus` with an object for each event, `error` in those refused.
@@ -123,6 +125,8 @@ class Incoming:
             await self._ledger.run(_deliver, messages[:many], self._limits)
             messages = messages[many:]
 
+        may_forget = self._trust.holds(None, self._clock.wall_ms())
+
         def step(change: Change, now_ms: int) -> tuple[Json, int]:
             again = _recall(change, origin, digest)
             if again is not None:
@@ -136,7 +140,7 @@ class Incoming:
                     _apply(change, origin, self._server, action)
             reply: Json = {"pdus": results}
             if lasting:
-                self._remember(change, origin, digest, reply, now_ms)
+                self._remember(change, origin, digest, reply, now_ms, may_forget=may_forget)
             return reply, inbox_book.held_bytes(change, origin)
 
         reply, waiting_bytes = await self._ledger.run(step, self._clock.wall_ms())
@@ -144,9 +148,11 @@ class Incoming:
         await self._note_typing(origin, [action for action in actions if isinstance(action, edus.Typing)])
         return reply
 
-    def _remember(self, change: Change, origin: ServerName, digest: bytes, reply: Json, now_ms: int) -> None:
+    def _remember(
+        self, change: Change, origin: ServerName, digest: bytes, reply: Json, now_ms: int, *, may_forget: bool
+    ) -> None:
         change.write(_REMEMBER, change.intern(origin), digest, now_ms, orjson.dumps(reply))
-        if abs(now_ms - self._pruned_ms) > _PRUNE_EVERY_MS:
+        if may_forget and abs(now_ms - self._pruned_ms) > _PRUNE_EVERY_MS:
             self._pruned_ms = now_ms
             change.write(_FORGET, now_ms - TRANSACTION_MEMORY_S * 1000)
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import trio
 
-from relay.base.clock import Clock
+from relay.base.clock import Clock, was_set
 from relay.base.errors import (
     ConflictError,
     Fault,
@@ -27,6 +27,7 @@ from relay.base.limits import MAX_MEDIA_BYTES, MAX_PENDING_UPLOADS_PER_USER, UPL
 from relay.delivery import file_use
 from relay.delivery.bounds.admission import Admission, FileQuotaError, LimitReachedError
 from relay.delivery.bounds.levels import Level
+from relay.delivery.clock_trust import ClockTrust
 from relay.delivery.file_use import FileUse
 from relay.store.ledger import Change, Index, Ledger
 from relay.store.media_files import MediaFiles, SealedFile
@@ -57,7 +58,7 @@ _LEAST_USED = (
     " ORDER BY max(at_ms, coalesce((day + 1) * 86400000, 0)), server, media_id LIMIT 1"
 )
 _IDLE = (
-    "SELECT media_id, file_id, size_bytes, content_type FROM media LEFT JOIN media_seen USING (server, media_id)"
+    "SELECT media_id, file_id, size_bytes, content_type, at_ms FROM media LEFT JOIN media_seen USING (server, media_id)"
     " WHERE server = ? AND file_id IS NOT NULL AND max(at_ms, coalesce((day + 1) * 86400000, 0)) < ?"
     " ORDER BY media_id"
 )
@@ -152,6 +153,7 @@ class Media:
         self._user_quota_bytes = user_quota_bytes
         self._admission = admission
         self._use = FileUse(ledger, clock)
+        self._trust = ClockTrust()
         self._fetching: dict[tuple[ServerName, MediaId], trio.Event] = {}
 
     async def create(self, user: UserId) -> tuple[MediaId, int]:
@@ -162,7 +164,8 @@ class Media:
         """
         now_ms = self._clock.wall_ms()
         media_id = _new_id()
-        await self._ledger.run(_reserve, self._server, media_id, user, now_ms)
+        given_up_ms = now_ms - PENDING_MS if self._trust.holds(None, now_ms) else 0
+        await self._ledger.run(_reserve, self._server, media_id, user, now_ms, given_up_ms=given_up_ms)
         return media_id, now_ms + PENDING_MS
 
     async def upload(
@@ -328,8 +331,10 @@ def _new_id() -> MediaId:
     return MediaId(secrets.token_urlsafe(18))
 
 
-def _reserve(change: Change, server: ServerName, media_id: MediaId, user: UserId, now_ms: int) -> None:
-    change.write(_EXPIRE, now_ms - PENDING_MS)
+def _reserve(
+    change: Change, server: ServerName, media_id: MediaId, user: UserId, now_ms: int, *, given_up_ms: int
+) -> None:
+    change.write(_EXPIRE, given_up_ms)
     uploader = change.intern(user)
     waiting = change.value("SELECT count(*) FROM media WHERE file_id IS NULL AND uploader = ?", uploader)
     if waiting >= MAX_PENDING_UPLOADS_PER_USER:
@@ -404,10 +409,17 @@ class Idle:
     """Whether it may be encrypted: then no event says so in words that can be read."""
 
 
-def idle(index: Index, own: ServerName, before_ms: int) -> list[Idle]:
-    """Return the files of this server that were neither sent nor asked for since `before_ms`."""
+def idle(index: Index, own: ServerName, before_ms: int, known_from_ms: int = 0) -> list[Idle]:
+    """Return the files of this server that were neither sent nor asked for since `before_ms`.
+
+    One that came while the clock was not set counts as one of the first day that is known, `known_from_ms`.
+    """
     rows = index.rows(_IDLE, index.find(own), before_ms)
-    return [Idle(MediaId(row[0]), row[1], row[2], row[3] in (None, _OPAQUE)) for row in rows]
+    return [
+        Idle(MediaId(media_id), file_id, size_bytes, kind in (None, _OPAQUE))
+        for media_id, file_id, size_bytes, kind, at_ms in rows
+        if was_set(at_ms) or known_from_ms < before_ms
+    ]
 
 
 def drop_idle(change: Change, own: ServerName, gone: Iterable[Idle]) -> None:

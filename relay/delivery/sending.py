@@ -8,6 +8,7 @@ import base64
 import hashlib
 from dataclasses import dataclass
 
+from relay.base.clock import was_set
 from relay.base.errors import Fault, RelayError
 from relay.base.ids import DeviceId, EventId, RoomId, UserId
 from relay.household.sessions import Session
@@ -97,9 +98,15 @@ def record(change: Change, transaction: ClientTransaction, event_id: EventId | N
 
 
 def expire(change: Change, before_ms: int) -> None:
-    """Forget some of the oldest transactions, those made before `before_ms`."""
+    """Forget some of the oldest transactions, those made before `before_ms`.
+
+    One made while the clock was not set is as old as the next one that knows its time.
+    """
     oldest = change.rows("SELECT position, at_ms FROM client_transaction ORDER BY position LIMIT ?", _EXPIRE_AT_MOST)
-    last = next((number for number, (_, at_ms) in enumerate(oldest) if at_ms >= before_ms), len(oldest))
+    young = next((number for number, (_, at_ms) in enumerate(oldest) if at_ms >= before_ms), len(oldest))
+    last = max((number + 1 for number, (_, at_ms) in enumerate(oldest[:young]) if was_set(at_ms)), default=0)
+    if young == _EXPIRE_AT_MOST and not last:
+        last = _EXPIRE_EVERY
     if last:
         change.write(_EXPIRE, oldest[last - 1][0])
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import trio
 
-from relay.base.errors import UnreachableError
+from relay.base.errors import Fault, UnreachableError
 from relay.transport.destination import Destination, is_private
 
 _STAGGER_S = 0.25
@@ -33,6 +34,13 @@ class TlsFailedError(UnreachableError):
     """The peer does not speak TLS, or does not prove its name."""
 
     code = "peer.tls_failed"
+
+
+class ClockNotSetError(UnreachableError):
+    """No certificate can be checked before somebody has set the clock."""
+
+    code = "clock.not_set"
+    fault = Fault.BOX
 
 
 class Dial(Protocol):
@@ -59,15 +67,26 @@ class TcpDialer:
         context: for TLS, with the CAs to trust.
         allow_private: whether private and loopback addresses are connected to.
         timeout_s: for one connection, name and handshake included.
+        knows_time: whether the clock is set, without which no certificate is valid or not.
     """
 
-    def __init__(self, context: ssl.SSLContext, *, allow_private: bool, timeout_s: float) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        allow_private: bool,
+        timeout_s: float,
+        knows_time: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._context = context
         self._allow_private = allow_private
         self._timeout_s = timeout_s
+        self._knows_time = knows_time
 
     async def __call__(self, destination: Destination) -> tuple[trio.abc.Stream, bool]:
         """Connect; cancelled or failed, nothing stays open."""
+        if destination.tls_name is not None and not self._knows_time():
+            raise ClockNotSetError("the clock is not set: its certificate cannot be checked")
         with trio.move_on_after(self._timeout_s):
             plain = await self._connect(destination)
             if destination.tls_name is None:

@@ -2,7 +2,7 @@
 
 
 class FakeClock:
-    def __init__(self, now_ms: int = 1_700_000_000_000, tick_ms: int = 1) -> None:
+    def __init__(self, now_ms: int = 1_800_000_000_000, tick_ms: int = 1) -> None:
         self.now_ms = now_ms
         self.tick_ms = tick_ms
 

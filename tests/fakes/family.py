@@ -153,7 +153,7 @@ class Family:
 def _settle_in(change: Change, user: UserId, device: DeviceId) -> None:
     if not accounts.exists(change, user):
         accounts.create(change, user, "no password", 1)
-    devices.ensure(change, user, device, None, 1)
+    devices.ensure(change, user, device, None, 0)
 
 
 class BearerNames:

@@ -22,7 +22,7 @@ from tests.fakes.ledger import memory_ledger
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 YEAR_MS = 365 * 86_400_000
-NOW_MS = 1_790_000_000_000
+NOW_MS = 1_800_000_000_000
 JUMPS = [-NOW_MS // YEAR_MS, -10, 10, 50]
 
 

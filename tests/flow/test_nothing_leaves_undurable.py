@@ -17,6 +17,7 @@ from relay.app.family import family_door
 from relay.app.health import HouseReport
 from relay.app.house import Flash, House, open_house
 from relay.app.network import Network, open_network
+from relay.base.clock import Clock
 from relay.base.config import Config
 from relay.base.ids import DeviceId, EventId, RoomId, ServerName, UserId
 from relay.client_api.door import Door
@@ -103,14 +104,14 @@ class Home:
 
 
 @contextlib.asynccontextmanager
-async def open_home(folder: Path, files: HeldFiles | None = None) -> AsyncIterator[Home]:
+async def open_home(folder: Path, files: HeldFiles | None = None, *, clock: Clock | None = None) -> AsyncIterator[Home]:
     """Open the house with Alice and Ann in a room with Bert, who lives next door."""
     files = HeldFiles() if files is None else files
     flash = Flash(files=files, workers=HeldWorkers(), segment_bytes=SEGMENT_BYTES)
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             town = FederatedTown(nursery)
-            async with town.box("bob.example") as bob, open_house(folder, CONFIG, flash) as house:
+            async with town.box("bob.example") as bob, open_house(folder, CONFIG, flash, clock=clock) as house:
                 network = await open_network(house, town.network, Places())
                 async with trio.open_nursery() as workers:
                     await network.start(workers)

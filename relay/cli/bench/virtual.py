@@ -39,7 +39,7 @@ from relay.transport.message import Endpoint, Headers, Pieces, Request
 from relay.transport.server import Server
 
 NAMES = ("near.example", "far.example")
-BEGUN_MS = 1_750_000_000_000
+BEGUN_MS = 1_800_000_000_000
 _SETTLING_S = 120.0
 FREE = dict.fromkeys(("message_per_s", "message_burst", "federation_per_s", "federation_burst"), 1_000_000)
 _WRITE, _WAIT_AFTER = 2, 4

@@ -6,7 +6,7 @@ the journal has them, and everything else is read through `Ledger.read`.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TypeVarTuple
@@ -59,6 +59,7 @@ class Outboxes:
         config: DeliveryConfig,
         *,
         jitter: Callable[[], float] = lambda: secrets.randbelow(1024) / 1024,
+        may_leave: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> None:
         self._ledger = ledger
         self._outlet = outlet
@@ -68,6 +69,8 @@ class Outboxes:
         self._quotas_bytes = (config.to_device_quota_mib * MIB, config.to_device_total_mib * MIB)
         self._give_up_s = config.give_up_after_days * 86_400
         self._jitter = jitter
+        # Returns when anything can leave at all: waiting for that is nobody's failure.
+        self._may_leave = may_leave
         self._lanes: dict[ServerName, Lane] = {}
         # Who has everything up to `_dispatched`: those need no look into the ledger before the next event.
         self._level: set[ServerName] = set()
@@ -121,6 +124,7 @@ class Outboxes:
 
     async def knock(self, server: ServerName, edu: Json) -> None:
         """Send `edu` alone and at once, again and again until `server` takes it or turns out to be away."""
+        await self._may_leave()
         with suppress(RelayError):
             while True:
                 try:
@@ -172,6 +176,7 @@ class Outboxes:
             lane.failing_since_ms = standing.failing_since_ms
         while True:
             while not lane.idle:
+                await self._may_leave()
                 await self._serve_carefully(lane)
             await self._note_landed(lane)
             # No await from here to the end: whatever rang meanwhile is seen, whatever rings later makes a new lane.

@@ -57,7 +57,8 @@ def look(index: Index, config: DeliveryConfig, here: str, device_days: int, now_
     for server, standing in queue.all_standings(index).items():
         number = index.find(server)
         assert number is not None
-        given_up = is_given_up(standing.failing_since_ms, now_ms, config)
+        since_ms = standing.failing_since_ms
+        given_up = is_given_up(None if since_ms is None else marks.certain(index, since_ms), now_ms, config)
         servers[number] = _EVERYTHING if given_up else standing.cursor
     people = {}
     for account in accounts.list_accounts(index):
@@ -70,7 +71,8 @@ def look(index: Index, config: DeliveryConfig, here: str, device_days: int, now_
 def _of_person(index: Index, user: UserId, device_days: int, now_ms: int) -> int | None:
     positions: list[int] = []
     for device in devices.list_devices(index, user):
-        if now_ms - device.last_seen_ms > device_days * marks.DAY_MS:
+        seen_ms = marks.certain(index, device.last_seen_ms)
+        if now_ms - seen_ms > device_days * marks.DAY_MS:
             continue
         position = acknowledged.position_of(index, user, device.device)
         if position is None:

@@ -71,11 +71,12 @@ class FilePruner:
 
     def _candidates(self, index: Index, now_ms: int) -> list[Idle]:
         orphan_ms = self._config.orphan_days * marks.DAY_MS
-        idle = media.idle(index, self._here, now_ms - orphan_ms)
+        first_ms = marks.first_ms(index)
+        idle = media.idle(index, self._here, now_ms - orphan_ms, first_ms)
         age_ms = _greatest_age_ms(index, self._config, graph.rooms(index))
         if age_ms is None:
             return [file for file in idle if not file.opaque]
-        ancient = {file.media_id for file in media.idle(index, self._here, now_ms - max(age_ms, orphan_ms))}
+        ancient = {file.media_id for file in media.idle(index, self._here, now_ms - max(age_ms, orphan_ms), first_ms)}
         return [file for file in idle if not file.opaque or file.media_id in ancient]
 
 

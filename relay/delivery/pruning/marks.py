@@ -1,20 +1,16 @@
 """Which changes were made before which day: one small row for each day on which anything happened.
 
-What a sender says about the time of an event may be wrong by years; when it came here is known. So is whether the
-clock can be believed: it goes forward by days, not by months or backwards. A clock that did is doubted for a day, and
-nothing is let go for age as long.
+What a sender says about the time of an event may be wrong by years; when it came here is known. Days on which the clock
+was not set, or not believed (`relay.delivery.clock_trust`), are not marked.
 """
 
-import trio
-
+from relay.base.clock import was_set
 from relay.store.ledger import Change, Index
 from relay.store.tables import Operation, Tables
 
 DAY_MS = 24 * 3600 * 1000
-_MOST_DAYS_OFF = 3
-_DOUBT_S = 24 * 3600.0
-_PACE_MS = 3600 * 1000
 _BEFORE_EVERYTHING = -1
+_NEVER_MS = 1 << 62
 
 _NOTE = Operation(640, "INSERT OR IGNORE INTO position_marks VALUES (?, ?)", lazy=True, patient=True)
 _UNDO = Operation(641, "DELETE FROM position_marks WHERE day > ?", lazy=True, patient=True)
@@ -47,32 +43,20 @@ def note(change: Change, now_ms: int) -> None:
     change.write(_NOTE, today, change.position)
 
 
-class ClockTrust:
-    """Whether the wall clock can be believed."""
+def certain(index: Index, at_ms: int) -> int:
+    """Return `at_ms`, a time that was written down here; if no clock was set then, the first day that is known.
 
-    def __init__(self) -> None:
-        self._doubted_s: float | None = None
-        self._believed: tuple[int, float] | None = None
+    Zero stays what it is: it stands for never.
+    """
+    if was_set(at_ms) or not at_ms:
+        return at_ms
+    return max(at_ms, first_ms(index))
 
-    def holds(self, last_day: int | None, now_ms: int) -> bool:
-        """Return whether ages can be reckoned with `now_ms`; `last_day` is that of the newest mark."""
-        now_s = trio.current_time()
-        days = 0 if last_day is None else now_ms // DAY_MS - last_day
-        if 0 <= days <= _MOST_DAYS_OFF or self._kept_pace(now_ms, now_s):
-            self._doubted_s = None
-        elif self._doubted_s is None:
-            self._doubted_s = now_s
-        if self._doubted_s is not None and now_s - self._doubted_s < _DOUBT_S:
-            return False
-        self._believed = now_ms, now_s
-        return True
 
-    def _kept_pace(self, now_ms: int, now_s: float) -> bool:
-        """Return whether the clock went on as time did since it was last believed."""
-        if self._believed is None:
-            return False
-        then_ms, then_s = self._believed
-        return abs((now_ms - then_ms) - (now_s - then_s) * 1000) < _PACE_MS
+def first_ms(index: Index) -> int:
+    """Return when the oldest marked day began, the end of all days where none is."""
+    day: int | None = index.value("SELECT min(day) FROM position_marks")
+    return _NEVER_MS if day is None else day * DAY_MS
 
 
 def last_day(index: Index) -> int | None:

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from relay.base.clock import was_set
 from relay.base.config import RetentionConfig
-from relay.base.ids import RoomId
+from relay.base.ids import RoomId, UserId, server_of
 from relay.core.matrix.events import Event
 from relay.delivery.pruning import marks
 from relay.delivery.pruning.delivered import Delivered
@@ -86,7 +87,16 @@ def older_than(index: Index, age_ms: int, delivered: Delivered, now_ms: int) -> 
     received = marks.position_before(index, now_ms - age_ms)
 
     def may_go(then: Index, stored: StoredEvent) -> bool:
-        is_old = stored.position <= received or retention.is_over(stored.event, age_ms, now_ms)
+        is_old = stored.position <= received or (
+            retention.is_over(stored.event, age_ms, now_ms) and not _was_timeless(then, stored, delivered)
+        )
         return is_old and delivered.is_everywhere(then, stored)
 
     return may_go
+
+
+def _was_timeless(index: Index, stored: StoredEvent, delivered: Delivered) -> bool:
+    """Return whether one of us sent the event while our own clock was not set."""
+    if was_set(stored.event.origin_server_ts):
+        return False
+    return index.find(server_of(UserId(stored.event.sender))) == delivered.here

@@ -13,6 +13,7 @@ from relay.base.config import Config
 from relay.base.ids import RoomId, ServerName
 from relay.base.limits import PRUNE_EVERY_S, PRUNE_PAUSE_S, PRUNE_WORTH_EVENTS
 from relay.base.log import get_logger
+from relay.delivery.clock_trust import ClockTrust
 from relay.delivery.pruning import delivered, marks, policy
 from relay.delivery.pruning.delivered import Delivered
 from relay.delivery.pruning.files import FilePruner
@@ -84,7 +85,7 @@ class Pruner:
         self._here = here
         self._budget_bytes = budget_bytes
         self._pause_s = pause_s
-        self._trust = marks.ClockTrust()
+        self._trust = ClockTrust()
         self._sweeper = Sweeper(ledger, here, self._pause)
         self._leftovers = Leftovers(ledger)
         self._pruned_s: dict[RoomId, float] = {}

@@ -7,7 +7,15 @@ import trio.testing
 
 from relay.base.errors import UnreachableError
 from relay.transport.destination import Destination
-from relay.transport.dialing import NameUnknownError, TcpDialer, TlsFailedError, _Address, _interleave, connect_first
+from relay.transport.dialing import (
+    ClockNotSetError,
+    NameUnknownError,
+    TcpDialer,
+    TlsFailedError,
+    _Address,
+    _interleave,
+    connect_first,
+)
 from relay.transport.tls import client_context
 
 
@@ -84,3 +92,13 @@ async def test_a_peer_that_does_not_speak_tls_is_said_so() -> None:
         dialer = TcpDialer(client_context(), allow_private=True, timeout_s=5)
         with pytest.raises(TlsFailedError):
             await dialer(Destination("127.0.0.1", address_of(bound).sockaddr[1], "localhost", "localhost"))
+
+
+async def test_before_the_clock_is_set_no_certificate_is_asked_for_and_plain_connections_go_on() -> None:
+    async with await listener() as bound:
+        dialer = TcpDialer(client_context(), allow_private=True, timeout_s=5, knows_time=lambda: False)
+        port = address_of(bound).sockaddr[1]
+        with pytest.raises(ClockNotSetError, match="the clock is not set"):
+            await dialer(Destination("127.0.0.1", port, "localhost", "localhost"))
+        stream, _ = await dialer(Destination("127.0.0.1", port, None, "localhost"))
+        await stream.aclose()

@@ -38,7 +38,7 @@ SERVER = ServerName("box.test")
 ALICE, BOB, CAROL = UserId("@alice:box.test"), UserId("@bob:box.test"), UserId("@carol:far.test")
 PHONE, TABLET = DeviceId("PHONE"), DeviceId("TABLET")
 PASSWORD = "correct horse battery"
-START_MS = 1_700_000_000_000
+START_MS = 1_800_000_000_000
 
 
 @functools.cache

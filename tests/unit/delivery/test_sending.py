@@ -9,6 +9,7 @@ from relay.delivery.sending import (
     TABLES,
     AlreadySentError,
     ClientTransaction,
+    expire,
     record,
     refuse_repeated,
 )
@@ -51,15 +52,18 @@ async def test_a_transaction_without_an_event_is_remembered_too() -> None:
         assert repeated.value.event_id is None
 
 
+NOW_MS = 1_800_000_000_000
+
+
 async def test_after_a_day_old_transactions_go() -> None:
     def many(change: Change, start: int, now_ms: int) -> None:
         record(change, ClientTransaction(FIRST.user, FIRST.device, FIRST.path, f"n{start}"), None, now_ms)
 
     async with memory_ledger(TABLES) as ledger:
         for number in range(600):
-            await ledger.run(many, number, 0)
+            await ledger.run(many, number, NOW_MS)
         for number in range(600, 1200):
-            await ledger.run(many, number, KEPT_MS + 1)
+            await ledger.run(many, number, NOW_MS + KEPT_MS + 1)
         left = await ledger.read(lambda index: index.value("SELECT count(*) FROM client_transaction"))
         assert 600 <= left < 1200
 
@@ -76,3 +80,34 @@ async def test_a_transaction_is_found_however_many_others_came_after_it() -> Non
             await ledger.read(refuse_repeated, FIRST)
         assert repeated.value.event_id == EVENT
         await ledger.read(refuse_repeated, ClientTransaction(FIRST.user, FIRST.device, FIRST.path, "t2"))
+
+
+async def test_what_was_sent_before_the_clock_was_set_is_as_old_as_what_came_next() -> None:
+    def many(change: Change, first: int, now_ms: int) -> None:
+        record(change, ClientTransaction(FIRST.user, FIRST.device, FIRST.path, f"n{first}"), None, now_ms)
+
+    async def count() -> object:
+        return await ledger.read(lambda index: index.value("SELECT count(*) FROM client_transaction"))
+
+    async with memory_ledger(TABLES) as ledger:
+        for number in range(3):
+            await ledger.run(many, number, 5)
+        await ledger.run(expire, NOW_MS - KEPT_MS)
+        assert await count() == 3
+        await ledger.run(many, 3, NOW_MS)
+        await ledger.run(expire, NOW_MS)
+        assert await count() == 4
+        await ledger.run(expire, NOW_MS + 1)
+        assert await count() == 0
+
+
+async def test_there_is_an_end_to_what_is_kept_from_before_the_clock_was_set() -> None:
+    def fill(change: Change) -> None:
+        for number in range(250):
+            change.write(_RECORD, change.position * 1000 + number, b"%016d" % number, None, "x", 5)
+
+    async with memory_ledger(TABLES) as ledger:
+        for _ in range(5):
+            await ledger.run(fill)
+        await ledger.run(expire, NOW_MS)
+        assert await ledger.read(lambda index: index.value("SELECT count(*) FROM client_transaction")) == 1250 - 512

@@ -32,7 +32,7 @@ class TrioClock:
     jump_ms = 0
 
     def wall_ms(self) -> int:
-        return 1_700_000_000_000 + self.jump_ms + int(trio.current_time() * 1000)
+        return 1_800_000_000_000 + self.jump_ms + int(trio.current_time() * 1000)
 
 
 @pytest.fixture(autouse=True)
@@ -383,3 +383,21 @@ async def test_a_newer_update_takes_the_place_of_one_that_waits(autojump_clock: 
         batch = await ledger.read(lambda index: outbox_queue.next_batch(index, OMA, 0))
         assert [edu["content"] for edu in batch.edus] == [{"stream_id": 2}]
         assert (await ledger.read(outbox_queue.all_standings))[OMA].queued_bytes == len(b'{"stream_id":2}')
+
+
+async def test_what_may_not_leave_yet_waits_without_a_failure_and_is_never_given_up(autojump_clock: MockClock) -> None:
+    oma, opened = SleepingPeer(), trio.Event()
+    async with open_house() as ledger, trio.open_nursery() as nursery:
+        boxes = Outboxes(ledger, FakeOutlet(oma=oma), TrioClock(), HERE, CONFIG, may_leave=opened.wait)
+        await nursery.start(boxes.run)
+        await post(ledger, [1], OMA)
+        await queue_edu(ledger, {"message_id": "key"})
+        nursery.start_soon(boxes.knock, OPA, {})
+        await trio.sleep(60 * DAY_S)
+        assert not oma.attempts
+        assert all(standing.failing_since_ms is None for standing in (await boxes.status()).values())
+        opened.set()
+        await trio.sleep(0.1)
+        assert oma.events == [1]
+        assert [edu["content"]["message_id"] for edu in oma.edus] == ["key"]
+        nursery.cancel_scope.cancel()

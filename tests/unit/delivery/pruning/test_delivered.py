@@ -14,7 +14,7 @@ from relay.store.ledger import Change
 from tests.fakes.family import SERVER, App, Family, open_family
 
 CONFIG = DeliveryConfig(give_up_after_days=30)
-NOW_MS = 1_700_000_000_000
+NOW_MS = 1_800_000_000_000
 FAR = ServerName("far.test")
 
 

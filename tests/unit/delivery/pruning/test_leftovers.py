@@ -14,7 +14,7 @@ from tests.fakes.family import App, Family, at, open_family
 from tests.fakes.graph_check import flaws
 
 FAR = ServerName("far.test")
-NOW_MS = 1_700_000_000_000
+NOW_MS = 1_800_000_000_000
 
 
 def owe_everything(change: Change, room: RoomId) -> tuple[int, int]:

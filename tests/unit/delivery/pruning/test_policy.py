@@ -12,7 +12,7 @@ from relay.delivery.pruning.marks import DAY_MS
 from tests.fakes.family import App, Family, at, open_family
 
 EVERYBODY_HAS_ALL = Delivered(0, 1 << 62, {}, {})
-NOW_MS = 1_700_000_000_000
+NOW_MS = 1_800_000_000_000
 
 
 async def room_with(ann: App, content: dict[str, Any] | None) -> RoomId:
