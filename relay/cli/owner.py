@@ -24,6 +24,9 @@ class WrongSecretError(RelayError):
     retryable = True
 
 
+_WRONG = {WrongSecretError.code, WrongKeyError.code}
+
+
 def owner_check(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     """Return nothing but that the secret in `fields` is the owner's.
 
@@ -36,19 +39,30 @@ def owner_check(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(secret, str) or not secret or fields.keys() != {"secret"}:
         raise InvalidInputError("the secret is a text")
     store = load(folder).store
+    with counted(folder):
+        if not is_owner(folder, store, secret):
+            raise WrongSecretError("this is not the owner's password")
+    return {"owner": True}
+
+
+@contextmanager
+def counted(folder: Path) -> Iterator[None]:
+    """Count a try at a secret of the box, made in this block, as wrong if it ends with the error for that.
+
+    Raises:
+        RateLimitedError: too many tries were wrong; the block is not entered.
+    """
     guesses = Guesses([folder, RUNTIME])
     with _one_at_a_time(folder):
         guesses.count()
         try:
-            right = is_owner(folder, store, secret)
-        except RelayError:
-            # Nothing was learnt about the password.
-            guesses.forgive_last()
+            yield
+        except RelayError as error:
+            if error.code not in _WRONG:
+                # Nothing was learnt about the secret.
+                guesses.forgive_last()
             raise
-        if not right:
-            raise WrongSecretError("this is not the owner's password")
         guesses.forgive()
-    return {"owner": True}
 
 
 def is_owner(folder: Path, store: StoreConfig, secret: str) -> bool:

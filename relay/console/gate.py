@@ -17,7 +17,7 @@ from relay.base.limits import UNLOCKED_IDLE_S
 FREE_COMMANDS = frozenset(
     {
         *("status", "doctor", "show", "plan", "network", "wifi scan"),
-        *("help", "terminal", "exit", "setup", "unlock", "lock"),
+        *("help", "terminal", "exit", "setup", "unlock", "lock", "passphrase"),
     }
 )
 """What a person may type on a locked box."""
@@ -25,7 +25,7 @@ FREE_COMMANDS = frozenset(
 FREE_VERBS = frozenset(
     {
         *("hello", "status", "doctor", "show", "plan", "about", "network", "wifi_scan"),
-        *("schema", "happened", "transcript", "unlock", "lock", "owner_check", "reset_wait"),
+        *("passphrase", "schema", "happened", "transcript", "unlock", "lock", "owner_check", "reset_wait"),
     }
 )
 """What may be asked of a locked box, by programs and of the operator."""

@@ -23,6 +23,7 @@ from jeepney.wrappers import unwrap_msg  # type: ignore[import-untyped]
 
 NAME = "org.freedesktop.NetworkManager"
 ROOT = "/org/freedesktop/NetworkManager"
+TIME_NAME, TIME_ROOT = "org.freedesktop.timedate1", "/org/freedesktop/timedate1"
 HOST_NAME, HOST_ROOT = "org.freedesktop.hostname1", "/org/freedesktop/hostname1"
 ETHERNET, WIFI = f"{ROOT}/Devices/1", f"{ROOT}/Devices/2"
 PSK, SAE = 0x100, 0x400
@@ -63,6 +64,9 @@ class FakeNetworkService:
         self.device_name = ""
         self.slow = False
         self.devices = {ETHERNET: 1, **({WIFI: 2} if wifi else {})}
+        self.wall_us = 0
+        self.follows = True
+        self.refuses_time = False
         self._scans = 0
         self._active: dict[str, int] = {}
         self._made = 0
@@ -76,7 +80,7 @@ class FakeNetworkService:
         assert self._daemon.stdout is not None
         assert self._daemon.stdout.readline(), "the bus did not start"
         self._bus = open_dbus_connection(self.address)
-        for name in (NAME, HOST_NAME):
+        for name in (NAME, HOST_NAME, TIME_NAME):
             unwrap_msg(self._bus.send_and_get_reply(message_bus.RequestName(name), timeout=5))
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -124,6 +128,8 @@ class FakeNetworkService:
             "CheckpointRollback": self._roll_back,
             "SaveHostname": self._name,
             "SetPrettyHostname": self._pretty,
+            "SetNTP": self._follow,
+            "SetTime": self._set_time,
         }
         if member not in known:
             raise RefusedError("UnknownMethod")
@@ -144,6 +150,7 @@ class FakeNetworkService:
         values: dict[tuple[str, str], tuple[str, Any]] = {
             (ROOT, "State"): ("u", 70 if self.joined else 20),
             (f"{ROOT}/Settings", "Hostname"): ("s", self.hostname),
+            (TIME_ROOT, "NTP"): ("b", self.follows),
             (HOST_ROOT, "PrettyHostname"): ("s", self.device_name),
             (WIFI, "LastScan"): ("x", self._scans),
             (WIFI, "DeviceType"): ("u", 2),
@@ -197,6 +204,19 @@ class FakeNetworkService:
 
     def _pretty(self, name: str, _interactive: bool) -> tuple[str, tuple[Any, ...]]:
         self.device_name = name
+        return "", ()
+
+    def _follow(self, follows: bool, _interactive: bool) -> tuple[str, tuple[Any, ...]]:
+        self.follows = follows
+        return "", ()
+
+    def _set_time(self, wall_us: int, relative: bool, _interactive: bool) -> tuple[str, tuple[Any, ...]]:
+        if self.refuses_time:
+            raise RefusedError("AccessDenied")
+        if self.follows:
+            raise RefusedError("AutomaticTimeSyncEnabled")
+        assert not relative
+        self.wall_us = wall_us
         return "", ()
 
     def _name(self, name: str) -> tuple[str, tuple[Any, ...]]:

@@ -15,6 +15,7 @@ from relay.app.ownership import keep_owners_noted
 from relay.base.config import OWNER_FILE_NAME, Config
 from relay.base.errors import ConflictError, DamagedError, RateLimitedError
 from relay.base.limits import FREE_GUESSES
+from relay.base.lines import AnsweredError
 from relay.cli import owner
 from relay.cli.child import ChildOperator
 from relay.cli.guesses import FILE_NAME as GUESSES
@@ -137,6 +138,28 @@ async def test_guesses_from_two_cables_count_together(tmp_path: Path) -> None:
     assert FREE_GUESSES <= len(wrong) <= FREE_GUESSES + 1
     with pytest.raises(RateLimitedError, match="the next one is looked at in"):
         check(tmp_path, PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("code", "wrong"), [("storage.wrong_key", 1), ("conflict", None), ("storage.key_absent", None), ("", None)]
+)
+def test_tries_at_the_passphrase_of_a_box_that_waits_for_it_count_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, wrong: int | None
+) -> None:
+    (tmp_path / "keyring").touch()
+
+    def answer(*_: object, **__: object) -> dict[str, Any]:
+        if code:
+            raise AnsweredError({"ok": False, "code": code, "message": "no"})
+        return {"unlocked": True}
+
+    monkeypatch.setattr("relay.cli.operate.ask", answer)
+    try:
+        assert operate(tmp_path, {"verb": "passphrase", "passphrase": "open barley"}) == {"unlocked": True}
+    except AnsweredError as error:
+        assert error.code == code
+    counted = tmp_path / GUESSES
+    assert (json.loads(counted.read_text())["wrong"] if counted.exists() else None) == wrong
 
 
 def test_what_the_box_is_sealed_with_proves_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

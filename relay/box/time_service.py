@@ -1,0 +1,67 @@
+"""The time of day, set by the system's own service, which may what this process may not.
+
+Blocking, for a process that ends with its request. Source: org.freedesktop.timedate1(5) of systemd: SetTime is refused
+while the clock follows the network, so that is stopped for the moment of setting; on a box that has no network yet, or
+never, it is on all the same.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from jeepney import DBusAddress, DBusErrorResponse, Properties, new_method_call  # type: ignore[import-untyped]
+from jeepney.io.blocking import DBusConnection, open_dbus_connection  # type: ignore[import-untyped]
+from jeepney.wrappers import unwrap_msg  # type: ignore[import-untyped]
+
+from relay.base.errors import Fault, RelayError
+
+_SERVICE = DBusAddress(
+    "/org/freedesktop/timedate1", bus_name="org.freedesktop.timedate1", interface="org.freedesktop.timedate1"
+)
+_CALL_TIMEOUT_S = 15.0
+
+
+class TimeUnavailableError(RelayError):
+    """No service sets the time on this machine, or it refused."""
+
+    code = "time.unavailable"
+    fault = Fault.BOX
+
+
+def set_time(wall_us: int, environment: Mapping[str, str] = os.environ) -> None:
+    """Set the clock to `wall_us` microseconds since 1970, and the board's own clock where it has one.
+
+    Raises:
+        TimeUnavailableError: there is no such service, or it refused.
+    """
+    try:
+        bus = open_dbus_connection(environment.get("DBUS_SYSTEM_BUS_ADDRESS") or "SYSTEM")
+    except (OSError, ValueError, RuntimeError):
+        raise TimeUnavailableError("there is no system bus here: its clock cannot be set from this console") from None
+    try:
+        with _not_followed(bus):
+            _call(bus, "SetTime", "xbb", (wall_us, False, False))
+    except DBusErrorResponse as error:
+        raise TimeUnavailableError(f"the time service refused: {str(error.name).rpartition('.')[2]}") from None
+    except (TimeoutError, OSError):
+        raise TimeUnavailableError("the time service does not answer") from None
+    finally:
+        bus.close()
+
+
+@contextmanager
+def _not_followed(bus: DBusConnection) -> Iterator[None]:
+    ((_, follows),) = unwrap_msg(bus.send_and_get_reply(Properties(_SERVICE).get("NTP"), timeout=_CALL_TIMEOUT_S))
+    if not follows:
+        yield
+        return
+    _call(bus, "SetNTP", "bb", (False, False))
+    try:
+        yield
+    finally:
+        _call(bus, "SetNTP", "bb", (True, False))
+
+
+def _call(bus: DBusConnection, method: str, signature: str, body: tuple[Any, ...]) -> None:
+    unwrap_msg(bus.send_and_get_reply(new_method_call(_SERVICE, method, signature, body), timeout=_CALL_TIMEOUT_S))
