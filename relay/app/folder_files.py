@@ -14,6 +14,7 @@ _TLS = ("cert", "key", "ca")
 _NOT_TAKEN = frozenset(
     {
         "keyring",
+        "keyring.before",
         "journal",
         "media",
         "admin.sock",

@@ -1,5 +1,6 @@
 """What every part of the house stands on: keys, ledger, own signing key."""
 
+import contextlib
 import getpass
 import os
 import sys
@@ -139,7 +140,31 @@ def unlock(folder: Path, config: StoreConfig, phrase: str | None = None) -> Keyr
     if new and any((folder / name).exists() for name in ("index.db", "journal")):
         raise KeyringLostError(f"{folder / keyring.FILE_NAME} is gone: what is sealed here cannot be opened")
     source = key_source(folder, config, new=new, phrase=phrase)
-    return keyring.create_keyring(folder, source) if new else keyring.open_keyring(folder, source)
+    if new:
+        return keyring.create_keyring(folder, source)
+    keys = keyring.open_keyring(folder, source)
+    with contextlib.suppress(OSError):
+        # A file system that takes no writes keeps the keyring of before for now; the same key opens it.
+        keyring.settle_keyring(folder, source)
+    return keys
+
+
+def move_key(folder: Path, before: StoreConfig, after: StoreConfig, phrases: tuple[str | None, str | None]) -> None:
+    """Have the keys of the state folder wrapped by the source that `after` names.
+
+    The source in `before` opens them, too, until the next `unlock` by either: in between, settings are written.
+
+    Args:
+        folder: the state folder.
+        before: where the key is.
+        after: where it goes.
+        phrases: the passphrase of each, where there is one and somebody gave it.
+
+    Raises:
+        RelayError: the old source does not give its key, or the new one does not work; nothing was changed.
+    """
+    keys = unlock(folder, before, phrases[0])
+    keyring.rewrap_keyring(folder, keys, key_source(folder, after, new=True, phrase=phrases[1]))
 
 
 def _passphrase(*, new: bool) -> bytes:

@@ -18,7 +18,7 @@ from relay.app.backup import Backups
 from relay.app.doors import Doors
 from relay.app.family import family_door
 from relay.app.health import HouseReport, Watcher
-from relay.app.house import House, open_house
+from relay.app.house import House, open_house, unlock
 from relay.app.infirmary import Infirmary, NobodyHome, has_room
 from relay.app.moving import HouseMoving
 from relay.app.network import Network, open_network
@@ -71,9 +71,10 @@ def _fault_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 @asynccontextmanager
-async def open_offline(folder: Path, config: Config) -> AsyncIterator[Operator]:
+async def open_offline(folder: Path, config: Config, *, phrase: str | None = None) -> AsyncIterator[Operator]:
     """Open the house without doors and network, for the command line; `folder` may be empty."""
-    async with open_house(folder, config) as house:
+    keys = None if phrase is None else unlock(folder, config.store, phrase)
+    async with open_house(folder, config, keys=keys) as house:
         people = HousePeople(house, None)
         moving = HouseMoving(house, people, partial(open_network, house), running=False)
         yield HouseOperator(

@@ -11,12 +11,12 @@ from relay.cli.files import act_as_owner
 
 
 @asynccontextmanager
-async def open_house(folder: Path, config: Config) -> AsyncIterator[Operator]:
-    """Open the state of `folder` without doors and network; made if there is none."""
+async def open_house(folder: Path, config: Config, *, phrase: str | None = None) -> AsyncIterator[Operator]:
+    """Open the state of `folder` without doors and network; made if there is none, with `phrase` as its passphrase."""
     from relay.app import open_offline
 
     act_as_owner(folder)
-    async with open_offline(folder, config) as operator:
+    async with open_offline(folder, config, phrase=phrase) as operator:
         yield operator
 
 
@@ -42,3 +42,17 @@ def run_house(folder: Path) -> bool:
     act_as_owner(folder)
     share_heap()
     return run(folder)
+
+
+def move_key(folder: Path, before: Config, after: Config, phrases: tuple[str | None, str | None]) -> None:
+    """Have the keys of the state folder wrapped by the source that `after` names; that of `before` opens them, too."""
+    from relay.app.house import move_key
+
+    move_key(folder, before.store, after.store, phrases)
+
+
+def settle_key(folder: Path, config: Config, phrase: str | None) -> None:
+    """End a move of the key: from now on only the source that `config` names opens."""
+    from relay.app.house import unlock
+
+    unlock(folder, config.store, phrase)

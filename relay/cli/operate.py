@@ -10,6 +10,7 @@ import datetime
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,14 @@ def on_trial(folder: Path) -> dict[str, Any]:
 def _set(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     from relay.cli import settings
 
-    _expect(fields, {"settings", "confirm_s"})
-    return settings.change(folder, _texts(fields.get("settings")), settings.confirm_time(fields.get("confirm_s")))
+    _expect(fields, {"settings", "confirm_s", "passphrase", "passphrase_now"})
+    given = _texts({name: fields[name] for name in ("passphrase", "passphrase_now") if name in fields})
+    return settings.change(
+        folder,
+        _texts(fields.get("settings")),
+        settings.confirm_time(fields.get("confirm_s")),
+        phrases=(given.get("passphrase_now"), given.get("passphrase")),
+    )
 
 
 def _about_settings(verb: str) -> Callable[[Path, dict[str, Any]], dict[str, Any]]:
@@ -149,7 +156,7 @@ def _provision(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     _expect(fields, names)
     settings = _texts(fields.pop("settings", {}))
     plan = ProvisionPlan(settings=settings, **{"name": "", **_texts(fields)})
-    made = provision(folder, plan, open_house, _now())
+    made = provision(folder, plan, partial(open_house, phrase=plan.passphrase or None), _now())
     advice = _advice(folder) if is_appliance(folder) else []
     return {
         "server": made.config.server.name,
@@ -170,8 +177,13 @@ def _usual(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     """Say what `provision` takes for what nobody names."""
     _expect(fields, {"profile"})
     chosen = usual(folder, _texts(fields).get("profile", ""))
-    name = load_profile(chosen.profile).board.name
-    return {**dataclasses.asdict(chosen), "board": name, "asks_addresses": chosen.profile == DESK}
+    profile = load_profile(chosen.profile)
+    told = {"board": profile.board.name, "asks_addresses": chosen.profile == DESK}
+    if chosen.profile == DESK:
+        return {**dataclasses.asdict(chosen), **told}
+    from relay.cli.key_advice import advise
+
+    return {**dataclasses.asdict(chosen), **told, "key": advise(profile.keystore)}
 
 
 def _factory_reset(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:

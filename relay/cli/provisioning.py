@@ -45,6 +45,7 @@ class ProvisionPlan:
     tls_key: str = ""
     tls_ca: str = ""
     key_file: str = ""
+    passphrase: str = dataclasses.field(default="", repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ def plan_config(plan: ProvisionPlan, folder: Path) -> Config:
     if "server.name" in plan.settings:
         raise ConfigError("server.name is given by --name")
     config = config.with_settings({**settings, **plan.settings})
+    if plan.passphrase and config.store.key_source != "passphrase":
+        raise ConfigError("a passphrase goes with store.key_source passphrase, and only with it")
     refuse_plain_outside(config)
     return config
 

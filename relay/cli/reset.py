@@ -12,13 +12,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from relay.admin.client import NotRunningError, ask
-from relay.base.errors import StateLockedError
+from relay.base.config import FILE_NAME, StoreConfig, load
+from relay.base.errors import ConfigError, StateLockedError
 from relay.box.board import status_light
 from relay.box.light import Shown
-from relay.cli.files import sync_folder, write_whole
+from relay.cli.files import write_whole
+from relay.store.files import OS_FILES, FileLayer
+from relay.store.keyring import BEFORE, forget
+from relay.store.keyring import FILE_NAME as KEYRING
 
 MARKER = "reset"
-_FIRST = ("keyring", "root.key", "relay.toml")
 _STOP_WITHIN_S = 15.0
 _LOOK_EVERY_S = 0.05
 
@@ -67,30 +70,43 @@ def finish(folder: Path) -> None:
 
 
 def _empty(folder: Path) -> None:
-    # Without the key the rest is noise: it goes first, and is overwritten for what that is worth on flash.
-    for name in _FIRST:
-        _shred(folder / name)
-    sync_folder(folder)
-    for path in sorted(folder.iterdir()):
-        if path.name in (MARKER, "lost+found"):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    sync_folder(folder)
-    (folder / MARKER).unlink()
-    sync_folder(folder)
+    empty(folder, own_key_file(folder))
 
 
-def _shred(path: Path) -> None:
-    if not path.is_file() or path.is_symlink():
+def own_key_file(folder: Path) -> Path:
+    """Return the key file of the box where it lies in its folder; one elsewhere opens nothing any more, and stays."""
+    usual = folder / StoreConfig().key_file
+    try:
+        named = folder / load(folder).store.key_file
+    except ConfigError:
+        return usual
+    return named if named.resolve().is_relative_to(folder.resolve()) else usual
+
+
+def empty(folder: Path, key_file: Path, *, files: FileLayer = OS_FILES) -> None:
+    """Empty a folder that is marked for it, which a power cut may interrupt anywhere."""
+    # Without the keyring the rest is noise, whoever has its root key: what a TPM sealed and what makes fuses a key lie
+    # in it, too. The settings name the key file, so they go after it.
+    forget([folder / name for name in (KEYRING, BEFORE)], files=files)
+    forget([key_file, folder / FILE_NAME], files=files)
+    for name in files.names(folder):
+        if name not in (MARKER, "lost+found"):
+            _remove(folder / name, files)
+    files.sync_folder(folder)
+    files.remove(folder / MARKER)
+    files.sync_folder(folder)
+
+
+def _remove(path: Path, files: FileLayer) -> None:
+    if files.vfs is None and path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
         return
-    with path.open("r+b") as file:
-        file.write(bytes(path.stat().st_size))
-        file.flush()
-        os.fsync(file.fileno())
-    path.unlink()
+    if names := files.names(path) if files.vfs is not None else []:
+        for name in names:
+            _remove(path / name, files)
+        # A file system that knows no removing of folders.
+        files.sync_folder(path)
+    files.remove(path)
 
 
 @contextmanager

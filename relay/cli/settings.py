@@ -19,13 +19,23 @@ from relay.base.errors import ConflictError, InvalidInputError, RelayError
 from relay.base.limits import MAX_TRIAL_S, MIN_TRIAL_S
 from relay.base.trial import BEFORE, Now, Trial, Uptime
 from relay.cli.files import sync_folder, write_whole
+from relay.cli.key_move import is_moved, move
 from relay.cli.provisioning import refuse_plain_outside
 
 _NOTHING_ON_TRIAL = "nothing is on trial"
 
 
-def change(folder: Path, settings: dict[str, str], confirm_s: float | None, now: Now = Uptime.now) -> dict[str, Any]:
+def change(
+    folder: Path,
+    settings: dict[str, str],
+    confirm_s: float | None,
+    now: Now = Uptime.now,
+    *,
+    phrases: tuple[str | None, str | None] = (None, None),
+) -> dict[str, Any]:
     """Make `settings` the box's; with `confirm_s` they go back after so many seconds unless `commit` is said.
+
+    Where they name another place for the key, it moves there; `phrases` are the passphrases before and after.
 
     Raises:
         ConflictError: an earlier change is still on trial, or the server's name would change.
@@ -37,6 +47,11 @@ def change(folder: Path, settings: dict[str, str], confirm_s: float | None, now:
     if after == before:
         return {"changed": False, "restart_needed": False, "restarting": False}
     _refuse_second(folder)
+    if is_moved(before.store, after.store):
+        if confirm_s is not None:
+            raise ConflictError("where the key is cannot be tried: apply it without a time to go back")
+        move(folder, before, after, phrases)
+        return {"changed": True, "restart_needed": True, "restarting": _start_again(folder)}
     write_whole(folder / BEFORE, before.render().encode())
     if confirm_s is not None:
         _put_on_trial(folder, Trial(now(), 0.0, settings=True), confirm_s)

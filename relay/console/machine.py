@@ -230,7 +230,8 @@ class Machine:
             raise InvalidInputError("a new box has nothing to go back to: confirm_s is for one that is set up")
         if not self._draft.shown():
             return {"changed": False, "restart_needed": False, "restarting": False}
-        return (yield from self._dialogues.applied(provisioned=provisioned, confirm_s=confirm_s))
+        phrases: dict[str, str] = {name: fields[name] for name in fields if name.startswith("passphrase")}
+        return (yield from self._dialogues.applied(provisioned=provisioned, confirm_s=confirm_s, phrases=phrases))
 
 
 def _take_seq(fields: dict[str, Any]) -> int | str | None:

@@ -43,6 +43,7 @@ _PASSWORD = Field("password", "text", secret=True)
 _SETTINGS = Field("settings", "texts by name; `password` is secret")
 _CONFIRM = Field("confirm_s", "number", needed=False)
 _UTC = Field("utc", "2026-11-23T12:00:00Z", needed=False)
+_PHRASES = tuple(Field(name, "text", secret=True, needed=False) for name in ("passphrase", "passphrase_now"))
 _R, _P, _C = Kind.READS, Kind.PLANS, Kind.CHANGES
 
 VERBS = {
@@ -68,7 +69,7 @@ VERBS = {
         Verb("passphrase", _R, "open a locked box", (Field("passphrase", "text", secret=True),)),
         Verb("set", _P, "plan settings", (_SETTINGS,)),
         Verb("drop", _P, "take planned settings back", (_SETTINGS,)),
-        Verb("apply", _C, "do what is planned; on trial for `confirm_s`", (_CONFIRM,)),
+        Verb("apply", _C, "do what is planned; on trial for `confirm_s`", (_CONFIRM, *_PHRASES)),
         Verb("commit", _C, "keep what is on trial"),
         Verb("rollback", _C, "back to the settings before the last change"),
         Verb("user_add", _C, "make an account", (_NAME, _PASSWORD, Field("admin", "true or false", needed=False))),

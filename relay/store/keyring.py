@@ -5,21 +5,32 @@ salt), so that the source can change without sealing everything again. A root ke
 nothing; `relay.app.theft` says so.
 """
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from relay.base.errors import ConfigError, DamagedError, KeyAbsentError, NewerFormatError, WrongKeyError
+from relay.base.errors import (
+    ConfigError,
+    DamagedError,
+    KeyAbsentError,
+    NewerFormatError,
+    RelayError,
+    WrongKeyError,
+)
 from relay.store.files import OS_FILES, FileLayer
 from relay.store.packing import pack, unpack
 
 FILE_NAME = "keyring"
+BEFORE = "keyring.before"
+"""The keyring as the source before wrapped it, while a change of sources is under way."""
 _FORMAT = 1
 KEY_BYTES = 32
 _SALT_BYTES = 16
@@ -135,18 +146,82 @@ def create_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FIL
 def open_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FILES) -> Keyring:
     """Return the keys of a state folder.
 
+    Where a change of sources was cut short before the settings named the new one, the old one still opens.
+
     Raises:
         WrongKeyError: the source gives another key than the folder was sealed with; nothing was changed.
         ConfigError: there is no keyring, or the source cannot be read.
         NewerFormatError: a newer release wrote it.
         DamagedError: the keyring file is not one.
     """
-    path = folder / FILE_NAME
+    try:
+        return _open(folder / FILE_NAME, source, files)
+    except RelayError:
+        with contextlib.suppress(RelayError):
+            return _open(folder / BEFORE, source, files)
+        raise
+
+
+def rewrap_keyring(folder: Path, keyring: Keyring, source: KeySource, *, files: FileLayer = OS_FILES) -> None:
+    """Wrap the keys by another source, which is tried at once; the old one opens them too until `settle_keyring`.
+
+    Raises:
+        RelayError: the new source does not work; the old one goes on alone.
+    """
+    old = _content(folder / FILE_NAME, files)
+    _write_whole(folder / BEFORE, old, files)
+    try:
+        wrap_keyring(folder, keyring, source, files=files)
+        _open(folder / FILE_NAME, source, files)
+    except RelayError:
+        _write_whole(folder / FILE_NAME, old, files)
+        forget([folder / BEFORE], files=files)
+        raise
+
+
+def settle_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FILES) -> None:
+    """End a change of sources: `source`, which the settings name, is the one that opens from now on.
+
+    Raises:
+        RelayError: it opens neither keyring; nothing was changed.
+    """
+    if not files.exists(folder / BEFORE):
+        return
+    try:
+        _open(folder / FILE_NAME, source, files)
+    except RelayError:
+        _open(folder / BEFORE, source, files)
+        _write_whole(folder / FILE_NAME, _content(folder / BEFORE, files), files)
+    forget([folder / BEFORE], files=files)
+
+
+def forget(paths: Iterable[Path], *, files: FileLayer = OS_FILES) -> None:
+    """Overwrite and remove what holds keys, one after the other, for what that is worth on flash."""
+    for path in paths:
+        if not files.exists(path) or path.is_symlink():
+            continue
+        file = files.open(path)
+        try:
+            file.write(bytes(file.size_bytes()), 0)
+            file.sync()
+        finally:
+            file.close()
+        files.remove(path)
+        files.sync_folder(path.parent)
+
+
+def _content(path: Path, files: FileLayer) -> bytes:
     if not files.exists(path):
         raise ConfigError(f"{path} does not exist: the box has not been provisioned")
     file = files.open_to_read(path)
-    content = file.read(_MAX_KEY_FILE_BYTES, 0)
-    file.close()
+    try:
+        return file.read(_MAX_KEY_FILE_BYTES, 0)
+    finally:
+        file.close()
+
+
+def _open(path: Path, source: KeySource, files: FileLayer) -> Keyring:
+    content = _content(path, files)
     try:
         format_number, *fields = unpack(content)
         if isinstance(format_number, int) and format_number > _FORMAT:
@@ -161,7 +236,7 @@ def open_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FILES
     try:
         opened = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(sealed, _bound(salt, parameters), nonce, key)
     except (CryptoError, ValueError, TypeError):
-        raise WrongKeyError(f"{folder} does not open with this key; nothing was changed") from None
+        raise WrongKeyError(f"{path.parent} does not open with this key; nothing was changed") from None
     return Keyring(*(opened[start : start + KEY_BYTES] for start in range(0, len(opened), KEY_BYTES)))
 
 

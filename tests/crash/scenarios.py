@@ -15,10 +15,21 @@ import trio
 
 from relay.base.config import StoreConfig
 from relay.base.errors import RelayError
+from relay.cli import reset
 from relay.store.catalogue import Catalogue, keep_catalogue, read_catalogue, write_catalogue
 from relay.store.chunks import Chunk, Picture, Reached, Schema
 from relay.store.files import OS_FILES
-from relay.store.keyring import FILE_NAME, KeyFile, Keyring, create_keyring, open_keyring, wrap_keyring
+from relay.store.keyring import (
+    BEFORE,
+    FILE_NAME,
+    KeyFile,
+    Keyring,
+    create_keyring,
+    open_keyring,
+    rewrap_keyring,
+    settle_keyring,
+    wrap_keyring,
+)
 from relay.store.rebuild import IndexBuilder, make_journal
 from tests.crash.power_cut import Flash, Weather, restart
 from tests.crash.test_upgrade_cuts import look, old_box, recorded_upgrade
@@ -262,6 +273,74 @@ def wrapped_anew() -> Scenario:
         return [] if found in good else ["the keyring opens with neither source, or with the old one"]
 
     return Scenario("keyring wrapped anew", files.events, broken, before)
+
+
+@functools.cache
+def changed_source() -> Scenario:
+    """The keys get another source: the settings name it as soon as it works."""
+    first = MemoryFiles()
+    keyring = create_keyring(FOLDER, _OLD_SOURCE, files=first)
+    first.unregister()
+    files = restart({path: bytes(content) for path, content in first.contents.items()}, recording=True)
+    before = {path: bytes(content) for path, content in files.contents.items()}
+    rewrap_keyring(FOLDER, keyring, _NEW_SOURCE, files=files)
+    named = len(files.events)
+    settle_keyring(FOLDER, _NEW_SOURCE, files=files)
+    files.unregister()
+
+    def broken(contents: dict[str, bytes], cut: int) -> list[str]:
+        sources = [*([_OLD_SOURCE] * (cut <= named)), *([_NEW_SOURCE] * (cut >= named))]
+        faults = ["the source that the settings name does not open" for s in sources if _opened(contents, s) != keyring]
+        again = restart(contents)
+        if not faults:
+            settle_keyring(FOLDER, sources[0], files=again)
+            faults += ["the keyring of before stays"] * again.exists(FOLDER / BEFORE)
+            faults += ["it opened once"] * (open_keyring(FOLDER, sources[0], files=again) != keyring)
+        again.unregister()
+        return faults
+
+    return Scenario("keys by another source", files.events, broken, before)
+
+
+@functools.cache
+def reset_box() -> Scenario:
+    """A box that is marked for it forgets everything."""
+    first = MemoryFiles()
+    keyring = create_keyring(FOLDER, _OLD_SOURCE, files=first)
+    first.unregister()
+    rest = {"index.db": b"i" * 9_000, "journal/segment-00": b"j" * 9_000, "owner.json": b"{}", "media/0a": b"m" * 100}
+    files = restart(
+        {
+            **{path: bytes(content) for path, content in first.contents.items()},
+            **{str(FOLDER / name): content for name, content in rest.items()},
+            str(FOLDER / "keyring.before"): bytes(first.contents[str(FOLDER / "keyring")]),
+            str(FOLDER / "root.key"): b"k" * 32,
+            str(FOLDER / "relay.toml"): b"",
+            str(FOLDER / reset.MARKER): b"",
+        },
+        recording=True,
+    )
+    before = {path: bytes(content) for path, content in files.contents.items()}
+    reset.empty(FOLDER, FOLDER / "root.key", files=files)
+    files.unregister()
+    done = len(files.events)
+
+    def broken(contents: dict[str, bytes], cut: int) -> list[str]:
+        gone = [name for name, content in rest.items() if contents.get(str(FOLDER / name)) != content]
+        # Even somebody who has the root key in his hand.
+        faults = ["a reset has begun to forget, and the keys open"] * (
+            bool(gone) and _opened(contents, _OLD_SOURCE) == keyring
+        )
+        marked = str(FOLDER / reset.MARKER) in contents
+        faults += ["nothing says that the reset goes on"] * (len(gone) > 0 and not marked and len(gone) < len(rest))
+        again = restart(contents)
+        if marked:
+            reset.empty(FOLDER, FOLDER / "root.key", files=again)
+        faults += ["something is left"] * bool((marked or cut >= done) and again.names(FOLDER))
+        again.unregister()
+        return faults
+
+    return Scenario("reset box", files.events, broken, before)
 
 
 @functools.cache

@@ -60,6 +60,8 @@ def test_no_cut_after_a_cut_breaks_a_promise(in_threads: bool, seed: int, broken
     [
         scenarios.new_keyring,
         scenarios.wrapped_anew,
+        scenarios.changed_source,
+        scenarios.reset_box,
         scenarios.new_key_file,
         scenarios.kept_catalogue,
         scenarios.more_segments,

@@ -72,7 +72,7 @@ class MemoryBox:
         owner = f"@{basics['owner']}:{name}"
         return {"server": name, "owner": owner, "fingerprint": "AB:CD", "url": URL, "qr": ["█▀█"], "qr_ascii": ["##"]}
 
-    def _set(self, settings: dict[str, str], confirm_s: float | None = None) -> dict[str, Any]:
+    def _set(self, settings: dict[str, str], confirm_s: float | None = None, **_phrases: str) -> dict[str, Any]:
         if self.before is not None and self.on_trial_s is not None:
             raise LookupError("a change is on trial: commit keeps it, rollback takes it back")
         changed = self.settings != {**self.settings, **settings}

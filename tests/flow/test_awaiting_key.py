@@ -73,7 +73,8 @@ async def waiting(folder: Path, config: Config, stop: StopAsked | None = None) -
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
-            while not (folder / "admin.sock").exists():
+            # The socket is there a moment before anybody listens.
+            while "waits" not in await ask(folder, verb="status"):
                 await trio.sleep(0.005)
             yield outcome
             await outcome.done.wait()

@@ -1,6 +1,6 @@
 """What each command does, as a script, by topic. Nothing here knows of bytes, keys or processes."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from relay.console.dialogues.asking import Surroundings
@@ -62,6 +62,8 @@ class Dialogues:
             lines.append("Its clock was never set: time set YYYY-MM-DDTHH:MM:SSZ, the time in UTC.")
         return lines
 
-    def applied(self, *, provisioned: bool, confirm_s: object = None) -> Generator[Step, Any, dict[str, Any]]:
+    def applied(
+        self, *, provisioned: bool, confirm_s: object = None, phrases: Mapping[str, str] | None = None
+    ) -> Generator[Step, Any, dict[str, Any]]:
         """Apply the draft and forget it; return the operator's result."""
-        return self._settings.applied(provisioned=provisioned, confirm_s=confirm_s)
+        return self._settings.applied(provisioned=provisioned, confirm_s=confirm_s, phrases=phrases)

@@ -1,6 +1,6 @@
 """Settings: what is, what is planned, and doing it; for a new box all of it at once."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from relay.base.errors import RelayError
@@ -119,7 +119,8 @@ class Settings:
             return
         if not provisioned:
             yield Say([f"Setting up {self._house.draft.value('name')}. This takes a few seconds."])
-        result = yield from self.applied(provisioned=provisioned, confirm_s=confirm_s)
+        phrases = yield from self._phrases(provisioned=provisioned)
+        result = yield from self.applied(provisioned=provisioned, confirm_s=confirm_s, phrases=phrases)
         if provisioned:
             yield Say(words.saved(result))
             return
@@ -127,9 +128,35 @@ class Settings:
         if self._house.leave_when_applied:
             yield Leave(applied=True)
 
-    def applied(self, *, provisioned: bool, confirm_s: object = None) -> Generator[Step, Any, dict[str, Any]]:
+    def _phrases(self, *, provisioned: bool) -> Generator[Step, Any, dict[str, str]]:
+        """Ask for the passphrases that the planned place of the key needs."""
+        draft, given = self._house.draft, {}
+        if provisioned and any(key.startswith(("store.key_", "store.tpm_")) for key in draft.shown()):
+            present = (yield from asked({"verb": "show"}))["settings"]
+            if present.get("store", {}).get("key_source") == "passphrase":
+                given["passphrase_now"] = yield Question("Passphrase of the box as it is now: ", secret=True)
+        if draft.value("store.key_source") == "passphrase":
+            yield Say(
+                ["The passphrase of the box: it is asked for after each power cut, and nobody can bring it back."]
+            )
+            given["passphrase"] = yield from new_password()
+        return given
+
+    def _ask_where_the_key_is(self, key: dict[str, str]) -> Generator[Step, Any, None]:
+        if not key or self._house.draft.value("store.key_source") or self._house.draft.value("key_file"):
+            return
+        yield Say([key["means"]])
+        if key["source"]:
+            answer = yield Question(f"store.key_source [{key['source']}]: ")
+            self._house.draft.set("store.key_source", answer.strip() or key["source"], provisioned=False)
+            yield Keep(self._house.draft.kept())
+
+    def applied(
+        self, *, provisioned: bool, confirm_s: object = None, phrases: Mapping[str, str] | None = None
+    ) -> Generator[Step, Any, dict[str, Any]]:
         """Apply the draft and forget it; return the operator's result."""
-        result = yield from asked(self._house.draft.request(provisioned=provisioned, confirm_s=confirm_s))
+        request = self._house.draft.request(provisioned=provisioned, confirm_s=confirm_s)
+        result = yield from asked({**request, **(phrases or {})})
         self._house.draft.clear()
         yield Keep(None)
         return result
@@ -144,6 +171,7 @@ class Settings:
             yield from self._ask_for(key, usual.get(key, ""))
         if not usual["asks_addresses"]:
             yield Say(words.addresses(usual, self._house.draft.values()))
+        yield from self._ask_where_the_key_is(usual.get("key", {}))
         yield from self.plan()
         answer = yield Question(f"Set up {self._house.draft.value('name')}, a name that can never change? [yes] ")
         if answer.strip().lower() in ("", "y", "yes"):

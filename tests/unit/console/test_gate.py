@@ -61,7 +61,20 @@ def test_a_locked_box_asks_for_its_owner_before_every_change(person: Person, lin
 
 
 @pytest.mark.parametrize(
-    "line", ["status", "doctor", "show", "plan", "network", "wifi scan", "help", "terminal ascii", "setup", "lock"]
+    "line",
+    [
+        "status",
+        "doctor",
+        "show",
+        "plan",
+        "network",
+        "wifi scan",
+        "help",
+        "terminal ascii",
+        "setup",
+        "lock",
+        "passphrase",
+    ],
 )
 def test_looking_is_free(person: Person, line: str) -> None:
     assert "owner's password" not in person.type("", line).replace("allow changes: the owner's password is asked", "")

@@ -1,5 +1,6 @@
 import json
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -103,6 +104,28 @@ def test_a_secret_is_not_shown_not_kept_and_not_in_the_history() -> None:
     assert b"swordfish" not in person.seen
     assert b"***" in person.seen
     assert "swordfish" not in json.dumps(person.kept)
+
+
+def test_a_board_that_can_keep_the_key_is_proposed_for_it() -> None:
+    class Board(MemoryBox):
+        def _usual(self, profile: str) -> dict[str, Any]:
+            return {**super()._usual(profile), "key": {"source": "tpm", "means": "This board has a TPM."}}
+
+    person = Person(Board())
+    person.type("", *SETUP[:-1])
+    assert b"This board has a TPM." in person.seen
+    person.type("", "yes")
+    assert person.box.settings["store.key_source"] == "tpm"
+
+
+def test_a_passphrase_is_asked_for_when_the_key_becomes_one() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    person.type("", "set store.key_source passphrase")
+    assert "nobody can bring it back" in person.type("apply")
+    person.type(PASSPHRASE, PASSPHRASE)
+    assert person.box.asked[-1]["passphrase"] == PASSPHRASE
+    assert "passphrase_now" not in person.box.asked[-1]
+    assert PASSPHRASE.encode() not in person.seen
 
 
 def test_a_box_gets_the_passphrase_that_it_waits_for_and_nobody_sees_it() -> None:
