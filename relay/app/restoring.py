@@ -16,7 +16,7 @@ from relay.app.folder_files import SETTINGS
 from relay.app.house import TABLES, Flash, key_source
 from relay.app.network import MEDIA_FOLDER
 from relay.base.config import Config
-from relay.base.errors import ConfigError, ConflictError, DamagedError, WrongKeyError
+from relay.base.errors import ConfigError, ConflictError, DamagedError, KeyAbsentError, WrongKeyError
 from relay.base.limits import MIB
 from relay.delivery.media import known_file_ids
 from relay.delivery.standby.tables import forget_starts
@@ -150,10 +150,16 @@ class Restorer:
 
     def _new_source(self, config: Config) -> KeySource:
         try:
-            return key_source(self._folder, config.store, new=True)
+            source = key_source(self._folder, config.store, new=True)
+            # Whether it works is found out here, where words can be added.
+            source.root_key(source.parameters())
+        except KeyAbsentError as error:
+            where = "the key of the new box cannot be where the first one's was"
+            raise ConfigError(f"{where}: {error}; give --root-key-file, or --set store.key_source=...") from None
         except OSError as error:
             path = self._folder / config.store.key_file
             raise ConfigError(f"the key file {path} cannot be made ({error.strerror}): give --root-key-file") from None
+        return source
 
     def _settings(self, head: BackupHead) -> Config:
         _mode, content = self._small.get(SETTINGS, (0o600, b""))

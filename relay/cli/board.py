@@ -8,6 +8,7 @@ from typing import Any
 from relay.box.board import Identity, identify, own_profile
 from relay.box.profile import SCHEMA
 from relay.cli.board_health import look, say
+from relay.cli.key_device import device_lines
 
 _ROOT = Path("/")
 _ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}
@@ -31,6 +32,7 @@ def describe(state: Path | None, root: Path = _ROOT) -> dict[str, Any]:
         "light": _first(root / "sys/class/leds", profile.leds.status),
         "memory": dataclasses.asdict(profile.memory),
         "key_source": profile.keystore.kind,
+        "key_device": device_lines(profile.keystore, root),
         "watchdog": dataclasses.asdict(profile.watchdog),
         "button": profile.button.source,
         "health": look(state or Path("/"), profile, root),
@@ -52,14 +54,23 @@ def render(found: dict[str, Any]) -> list[str]:
 
 
 def limits(found: dict[str, Any]) -> list[str]:
-    """Return the lines of a unit drop-in: how much memory this board leaves to the relay."""
+    """Return the lines of a unit drop-in: how much memory this board leaves to the relay, and where its key may be."""
     memory = found["memory"]
     return [
         f"# Written by relay board --systemd for {found['profile']}.",
         "[Service]",
         f"MemoryHigh={memory['relay_high_mib']}M",
         f"MemoryMax={memory['relay_max_mib']}M",
+        # Of all devices only this one, which nothing but a start asks.
+        *(["PrivateDevices=no", *found["key_device"]] if found["key_device"] else []),
     ]
+
+
+def reaching(found: dict[str, Any]) -> list[str]:
+    """Return the lines of the console unit's drop-in, so that a box can be set up; none where no device holds keys."""
+    if not found["key_device"]:
+        return []
+    return [f"# Written by relay board --console for {found['profile']}.", "[Service]", *found["key_device"]]
 
 
 def feeding(found: dict[str, Any]) -> list[str]:

@@ -257,9 +257,10 @@ def _wait_until_running(state: Path, wait_s: float) -> dict[str, Any]:
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="where a profile.toml of your own lies")
 @click.option("--probe", is_flag=True, help="print a candidate profile of a board that nobody described yet")
 @click.option("--systemd", is_flag=True, help="print a unit drop-in with the memory this board leaves to the relay")
+@click.option("--console", is_flag=True, help="print a drop-in of the console's unit, which reaches the board's key")
 @click.option("--watchdog", is_flag=True, help="print a drop-in of systemd itself that feeds the board's watchdog")
 @json_option
-def board(state: Path | None, *, probe: bool, systemd: bool, watchdog: bool, as_json: bool) -> None:
+def board(state: Path | None, *, probe: bool, systemd: bool, console: bool, watchdog: bool, as_json: bool) -> None:
     """Show which board this is and what is known of it."""
     from relay.cli import board as boards
 
@@ -267,7 +268,8 @@ def board(state: Path | None, *, probe: bool, systemd: bool, watchdog: bool, as_
         click.echo(boards.probe())
         return
     found = boards.describe(state)
-    show = boards.limits if systemd else boards.feeding if watchdog else boards.render
+    chosen = {boards.limits: systemd, boards.reaching: console, boards.feeding: watchdog, boards.render: True}
+    show = next(kind for kind, asked in chosen.items() if asked)
     if lines := show(found):
         _answer(found, "\n".join(lines), as_json=as_json)
 

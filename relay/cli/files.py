@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+_KEY_DEVICES = ("/dev/tpmrm0", "/dev/vcio")
+
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Put `data` at `path` so that a power cut leaves the old file or the new one, never a part."""
@@ -33,6 +35,7 @@ def act_as_owner(folder: Path) -> None:
     owner = folder.stat()
     if owner.st_uid == 0:
         return
-    os.setgroups([])
+    # Of root's groups none, and those by which the service reaches the key that the board holds.
+    os.setgroups([os.stat(device).st_gid for device in _KEY_DEVICES if os.path.exists(device)])
     os.setgid(owner.st_gid)
     os.setuid(owner.st_uid)

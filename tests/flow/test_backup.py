@@ -13,7 +13,7 @@ import trio
 
 from relay.admin.requests import CreateBackup
 from relay.app.backup import Backups
-from relay.app.house import Flash, House
+from relay.app.house import Flash, House, open_house
 from relay.app.network import MEDIA_FOLDER
 from relay.app.restoring import IndexRestorer, Restorer
 from relay.base.config import Config, load
@@ -31,6 +31,7 @@ from relay.base.ids import UserId
 from relay.cli.commands import run_command
 from relay.delivery import media
 from relay.household import accounts, device_keys, to_device
+from relay.store import keyring
 from relay.store.files import OsFile, OsFiles
 from relay.store.keyring import KeyFile
 from relay.store.ledger import Index
@@ -444,3 +445,28 @@ def test_wrong_usage_and_faults_are_said_in_one_line(
     assert run_command(["backup", *filled]) == code
     assert message in capfd.readouterr().err
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_box_is_restored_onto_another_place_for_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def before() -> tuple[bytes, dict[str, Any]]:
+        async with small_house(tmp_path / "old") as house:
+            await house.ledger.run(write_mail, 0, 20)
+            return (await back_up(house))[0], await house.ledger.read(dump)
+
+    sealed, contents = trio.run(before)
+    gone = {"store.key_source": "tpm", "store.tpm_device": str(tmp_path / "none")}
+    with pytest.raises(ConfigError, match=r"no TPM.*--root-key-file"):
+        restore(tmp_path / "new", sealed, changes=gone)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "doorstep.passphrase").write_text("a phrase that only we know\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(keyring, "_ARGON_MEMORY_KIB", 64)
+    config = restore(tmp_path / "new", sealed, changes={"store.key_source": "passphrase"})
+    assert config.store.key_source == "passphrase"
+    assert not (tmp_path / "new" / "root.key").exists()
+
+    async def after() -> dict[str, Any]:
+        async with open_house(tmp_path / "new", config) as house:
+            return await house.ledger.read(dump)
+
+    assert trio.run(after) == contents

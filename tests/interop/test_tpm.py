@@ -130,3 +130,25 @@ def test_a_box_starts_with_its_tpm_and_with_no_other(authority: trustme.CA, chip
         chip.start()
         box.start()
         box.login()
+
+
+def test_a_backup_makes_a_box_whose_key_is_somewhere_else(
+    authority: trustme.CA, chip: EmulatedTpm, tmp_path: Path
+) -> None:
+    (tmp_path / "backup.key").write_bytes(bytes(32))
+    key = ("--key-file", tmp_path / "backup.key")
+    box = BoxProcess(tmp_path / "box", authority)
+    box.relay("backup", "create", *key, "--to", tmp_path / "first.bak")
+    box.state = tmp_path / "with-tpm"
+    settings = ("--set=store.key_source=tpm", f"--set=store.tpm_device={chip.socket}")
+    box.relay("backup", "restore", tmp_path / "first.bak", *key, *settings)
+    assert "anna" in box.relay("user", "list")
+    box.relay("backup", "create", *key, "--to", tmp_path / "second.bak")
+    chip.stop()
+    box.state = tmp_path / "without"
+    with pytest.raises(RuntimeError, match="give --root-key-file"):
+        box.relay("backup", "restore", tmp_path / "second.bak", *key)
+    assert not box.state.exists()
+    box.relay("backup", "restore", tmp_path / "second.bak", *key, "--root-key-file", tmp_path / "stick.key")
+    with box:
+        box.login()

@@ -3,9 +3,15 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from relay.box.profile import Keystore
+from relay.cli.board import limits, reaching
+from relay.cli.key_device import device_lines
 
 pytestmark = pytest.mark.interop
 
@@ -20,11 +26,9 @@ EXPOSURE = {
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not on this machine")
 
 
-@needs_systemd
-@pytest.mark.parametrize("unit", sorted(EXPOSURE))
-def test_a_service_exposes_no_more_than_it_needs(unit: str) -> None:
+def exposure(unit: Path) -> float:
     told = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(UNITS / unit)],
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -33,7 +37,34 @@ def test_a_service_exposes_no_more_than_it_needs(unit: str) -> None:
     assert "Unknown" not in told.stderr, told.stderr
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", told.stdout)
     assert found is not None
-    assert float(found[1]) <= EXPOSURE[unit], told.stdout
+    return float(found[1])
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", sorted(EXPOSURE))
+def test_a_service_exposes_no_more_than_it_needs(unit: str) -> None:
+    assert exposure(UNITS / unit) <= EXPOSURE[unit]
+
+
+@needs_systemd
+@pytest.mark.parametrize(
+    ("unit", "lines", "most"),
+    [("relay.service", limits, 1.3), ("relay-console@.service", reaching, EXPOSURE["relay-console@.service"])],
+)
+def test_a_board_that_holds_the_key_opens_one_device_more(
+    unit: str, lines: Callable[[dict[str, Any]], list[str]], most: float, tmp_path: Path
+) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/tpmrm0").touch()
+    memory = {"relay_high_mib": 96, "relay_max_mib": 128}
+    device = device_lines(Keystore(kind="tpm2"), tmp_path)
+    found = {"profile": "generic-x86-64", "memory": memory, "key_device": device}
+    # What a drop-in says comes after the unit's own lines.
+    added = "\n".join(line for line in lines(found) if line != "[Service]")
+    text = (UNITS / unit).read_text().replace("\n[Install]", f"\n{added}\n\n[Install]")
+    (tmp_path / unit).write_text(text)
+    assert "DeviceAllow=/dev/tpmrm0 rw" in text
+    assert exposure(tmp_path / unit) <= most
 
 
 @needs_systemd
