@@ -76,7 +76,7 @@ class Announcer:
         self._missing &= found.keys()
         for name, interface in found.items():
             link = self._links.get(name)
-            if link is not None and link.interface.index == interface.index:
+            if link is not None and _is_the_same(link.interface, interface):
                 link.responder.set_addresses(interface.addresses, own, trio.current_time())
                 link.wake()
                 continue
@@ -98,6 +98,12 @@ class Announcer:
         # A conflict on one interface changes the names on all.
         for link in self._links.values():
             link.wake()
+
+
+def _is_the_same(before: Interface, now: Interface) -> bool:
+    """Return whether sockets opened on an interface still do: it is that one, with addresses of the same families."""
+    families = [(bool(each.ipv4), bool(each.ipv6)) for each in (before, now)]
+    return before.index == now.index and families[0] == families[1]
 
 
 @dataclasses.dataclass(slots=True)

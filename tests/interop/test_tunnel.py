@@ -103,10 +103,10 @@ class Tunnel(ListeningProcess):
         self._folder, self._first = folder, next(iter(ways))
         forwards = "".join(f"    RemoteForward 127.0.0.1:{far} 127.0.0.1:{near}\n" for far, near in ways.items())
         host = f"Host tunnel\n    HostName 127.0.0.1\n    Port {server.port}\n    User doorstep-tunnel\n"
-        (folder / "config").write_text(host + forwards)
+        (folder / "doorstep.tunnel.config").write_text(host + forwards)
         for name in ("key", "known_hosts"):
-            shutil.copy(server.folder / name, folder / name)
-        (folder / "key").chmod(0o600)
+            shutil.copy(server.folder / name, folder / f"doorstep.tunnel.{name}")
+        (folder / "doorstep.tunnel.key").chmod(0o600)
         command = re.search(r"^ExecStart=((?:.*\\\n)*.*)", UNIT.read_text(), re.MULTILINE)
         assert command is not None
         self._command = command[1].replace("\\\n", " ").replace("%d", str(folder)).split()

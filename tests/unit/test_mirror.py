@@ -122,7 +122,7 @@ TESTED_ELSEWHERE = {
     "relay/transport/pool.py": "tests/unit/transport/test_client.py",
     "relay/transport/server.py": "tests/flow/transport/test_server.py",
     "relay/transport/well_known.py": "tests/unit/transport/test_discovery.py",
-    "relay/uplink/announcer.py": "tests/interop/test_at_home.py",
+    "relay/uplink/announcer.py": "tests/flow/test_announcing.py",
     "relay/uplink/port_mapper.py": "tests/flow/test_port_mapping.py",
     "relay/transport/wire/events.py": "tests/unit/transport/wire/test_http2.py",
 }
