@@ -19,7 +19,7 @@ import trustme
 from tests.guest import federation, provisioning
 from tests.guest.cable import Cable
 from tests.guest.findings import Findings, MissError
-from tests.guest.guest_box import CONSOLE, GuestBox
+from tests.guest.guest_box import CONSOLE, STATE, GuestBox
 from tests.guest.image import ARCH, ROOT, SUITE, MissingError, guest_image, missing_programs
 from tests.guest.machine import MEMORY_MIB, GuestError, GuestMachine
 
@@ -75,6 +75,7 @@ def _carried(folder: Path, authority: trustme.CA) -> Path:
     command = [sys.executable, str(ROOT / "hw/package/build.py"), "--suite", SUITE, "--arch", ARCH]
     subprocess.run([*command, "--out", str(folder)], check=True, stdout=subprocess.DEVNULL, timeout=600)
     authority.cert_pem.write_to_path(folder / "ca.crt")
+    shutil.copy(ROOT / "tests/interop/careless_relay.py", folder)
     return folder
 
 
@@ -105,9 +106,11 @@ def _live(machine: GuestMachine, folder: Path, authority: trustme.CA, findings: 
             federation.cut_the_power(talk, box, findings, CUTS)
             box.login(provisioning.OWNER, provisioning.PASSWORD)
             _measure(box, findings, "after the cuts, all traffic and a login")
-    with findings.stage("what is left"):
-        failed = machine.run("systemctl --failed --no-legend --plain")
-        findings.expect(not failed.strip(), f"units that failed: {failed}")
+        with findings.stage("what is left"):
+            _look_around(machine, findings)
+        with findings.stage("negative control"):
+            machine.run("mkdir -p /stick; mount -o ro /dev/vdb /stick")
+            federation.cut_without_syncs(talk, box, findings)
 
 
 def _install(machine: GuestMachine, findings: Findings) -> None:
@@ -144,6 +147,24 @@ def _begins(machine: GuestMachine, box: GuestBox, cable: Cable, findings: Findin
     console = box.resident(CONSOLE)
     findings.see(
         "console while nobody is there: resident / cgroup", f"{console.now_mib:.1f} / {console.cgroup_mib:.1f} MiB"
+    )
+
+
+def _look_around(machine: GuestMachine, findings: Findings) -> None:
+    failed = machine.run("systemctl --failed --no-legend --plain")
+    findings.expect(not failed.strip(), f"units that failed: {failed}")
+    log = machine.run(
+        "journalctl -b -u relay.service -u 'relay-console@*' -o cat | grep -E 'Traceback|\"level\": \"error\"' || :"
+    )
+    findings.expect(not log, f"the log has errors: {log}")
+    watchdog = machine.run("cat /sys/class/watchdog/watchdog0/identity /sys/class/watchdog/watchdog0/state")
+    findings.expect(watchdog.split("\n")[1] == "active", f"nobody feeds the watchdog: {watchdog}")
+    told = machine.run(f"relay doctor --state {STATE}", check=False)
+    kinds = [line.partition(":")[0] for line in told.splitlines() if not line.startswith(" ")]
+    findings.expect("fault" not in kinds, told)
+    findings.see(
+        "no unit failed, no error in the log; hardware watchdog; `relay doctor`",
+        f"{watchdog.split(chr(10))[0]} fed by systemd; {kinds.count('warning')} warnings, {kinds.count('note')} notes",
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import trustme
 
@@ -17,7 +18,7 @@ from tests.guest.guest_box import GuestBox
 from tests.guest.machine import HOST
 from tests.guest.provisioning import OWNER, PASSWORD
 from tests.interop.kill_storm import Talker, wrong_with
-from tests.interop.peer_clients import Api, quote
+from tests.interop.peer_clients import Api, ApiError, quote
 from tests.interop.peer_environments import synapse_python
 from tests.interop.synapse_peer import SynapsePeer
 from tests.interop.waiting import wait_for_body, wait_for_invite
@@ -25,6 +26,20 @@ from tests.interop.waiting import wait_for_body, wait_for_invite
 _WITHIN_S = 120
 _TALK_S = (8.0, 16.0)
 _AGAIN_S = 1.0
+# `careless_relay` runs the relay with syncs that do nothing; it has been carried to the guest.
+_CARELESSLY = """\
+cp /stick/careless_relay.py /usr/lib/doorstep/
+mkdir -p /etc/systemd/system/relay.service.d
+cat >/etc/systemd/system/relay.service.d/90-careless.conf <<'END'
+[Service]
+Environment=PYTHONPATH=/usr/lib/doorstep/current:/usr/lib/doorstep/current/lib
+ExecStart=
+ExecStart=/usr/bin/python3 /usr/lib/doorstep/careless_relay.py up --headless --state /var/lib/doorstep
+END
+sync
+systemctl daemon-reload
+systemctl restart relay.service
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +115,12 @@ def _look_alone(
     talk: Conversation, box: GuestBox, findings: Findings, number: int, ours: list[str], theirs: set[str]
 ) -> int:
     """Start the guest again and look for every promise while the other server cannot answer; return how many."""
-    process = talk.synapse.process
-    assert process is not None
-    process.send_signal(signal.SIGSTOP)
-    try:
-        begun = time.monotonic()
-        box.machine.start()
-        box.wait_until_open()
-        open_s = time.monotonic() - begun
-        events = talk.anna.messages(talk.room)
-    finally:
-        process.send_signal(signal.SIGCONT)
-    bodies = [event["content"].get("body") for event in events if event["type"] == "m.room.message"]
-    lost = [body for body in ours if body not in bodies]
-    lost += sorted(theirs - {event["event_id"] for event in events})
+    begun = time.monotonic()
+    with _unanswering(talk.synapse):
+        events = _what_is_there(talk, box)
+    open_s = time.monotonic() - begun
+    bodies = [event["content"].get("body") for event in events]
+    lost = _missing(ours, theirs, events)
     findings.expect(not lost, f"acknowledged and lost: {lost[:10]}")
     findings.expect(len(bodies) == len(set(bodies)), "a message is doubled")
     findings.see(
@@ -122,6 +129,50 @@ def _look_alone(
         f" answered {open_s:.0f} s after power-on, relay ready {box.start_s():.0f} s after its start",
     )
     return len(ours) + len(theirs)
+
+
+def cut_without_syncs(talk: Conversation, box: GuestBox, findings: Findings) -> None:
+    """Cut the power of a box whose syncs do nothing: if nothing is lost, losses cannot be seen here."""
+    box.machine.run(_CARELESSLY, within_s=_WITHIN_S)
+    box.wait_until_open()
+    at_home = Talker(talk.anna, talk.room, "careless", 0.3, _AGAIN_S)
+    far_away = Talker(talk.bob, talk.room, "far", 0.3, _AGAIN_S)
+    with at_home, far_away:
+        threading.Event().wait(_TALK_S[0])
+        box.machine.power_cut()
+    ours, theirs = list(at_home.acknowledged), _acknowledged_to(talk, box)
+    with _unanswering(talk.synapse):
+        try:
+            lost = _missing(ours, theirs, _what_is_there(talk, box, _WITHIN_S))
+            said = f"{len(lost)} of {len(ours) + len(theirs)} promises lost"
+        except (TimeoutError, OSError, ApiError):
+            said = f"nothing of {len(ours) + len(theirs)} promises can be read"
+    findings.expect(not said.startswith("0 "), "a box that syncs nothing lost nothing: this check is blind")
+    findings.see("negative control: the same with fsync and fdatasync doing nothing", said)
+
+
+@contextmanager
+def _unanswering(synapse: SynapsePeer) -> Iterator[None]:
+    """Let nothing that is lost be fetched again."""
+    process = synapse.process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def _what_is_there(talk: Conversation, box: GuestBox, within_s: float = 240) -> list[dict[str, Any]]:
+    box.machine.start()
+    box.wait_until_open(within_s)
+    return [event for event in talk.anna.messages(talk.room) if event["type"] == "m.room.message"]
+
+
+def _missing(ours: list[str], theirs: set[str], events: list[dict[str, Any]]) -> list[str]:
+    bodies = {event["content"].get("body") for event in events}
+    lost = [body for body in ours if body not in bodies]
+    return lost + sorted(theirs - {event["event_id"] for event in events})
 
 
 def _acknowledged_to(talk: Conversation, box: GuestBox) -> set[str]:

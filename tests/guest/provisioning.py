@@ -15,25 +15,32 @@ def by_a_person(cable: Cable, box: GuestBox, findings: Findings) -> None:
     """Type the commands of a person; serve; forget everything again."""
     cable.wake(60)
     for line in (f"set name {box.name}", f"set owner {OWNER}"):
-        findings.expect("new box>" in cable.say(line), line)
-    findings.expect("missing: password" in cable.say("plan"), "the plan does not say what is missing")
+        cable.say(line)
+    planned = cable.say("plan")
+    findings.expect("missing: password" in planned, planned)
     cable.say("set password", "Password: ")
     cable.say(PASSWORD, "again: ")
     cable.say(PASSWORD)
-    findings.expect("Nothing is missing" in cable.say("plan"), "something is missing")
+    planned = cable.say("plan")
+    findings.expect("Nothing is missing" in planned, planned)
     done = cable.say("apply", "relay> ", within_s=_SLOWLY_S)
     findings.expect(f"@{OWNER}:{box.name}" in done and "█" in done, done)
     _serves(box, findings, "a person's commands")
-    findings.expect("running: True" in cable.say("status", within_s=_SLOWLY_S), "the console does not see the relay")
+    status = cable.say("status", within_s=_SLOWLY_S)
+    findings.expect("running: True" in status, status)
     findings.expect(PASSWORD.encode() not in cable.transcript, "the password was shown")
-    findings.expect("Locked" in cable.say("lock"), "the box has an owner and is not locked")
+    locked = cable.say("lock")
+    findings.expect("Locked" in locked, locked)
     cable.say("restart", "owner's password", within_s=_SLOWLY_S)
-    findings.expect("Nothing done" in cable.say("", "relay> "), "the console restarts a locked box")
+    refused = cable.say("", "relay> ")
+    findings.expect("Nothing done" in refused, refused)
     cable.say("unlock", "owner's password")
-    findings.expect("allowed" in cable.say(PASSWORD, "relay> ", within_s=_SLOWLY_S), "the owner is not let in")
+    opened = cable.say(PASSWORD, "relay> ", within_s=_SLOWLY_S)
+    findings.expect("allowed" in opened, opened)
     findings.expect(PASSWORD.encode() not in cable.transcript, "the password was shown")
     cable.say("factory-reset", f"type {box.name}: ", within_s=_SLOWLY_S)
-    findings.expect("new again" in cable.say(box.name, "new box> ", within_s=_SLOWLY_S), "the box was not reset")
+    reset = cable.say(box.name, "new box> ", within_s=_SLOWLY_S)
+    findings.expect("new again" in reset, reset)
     _is_empty(box, findings)
 
 
@@ -80,6 +87,7 @@ def by_a_program(cable: Cable, box: GuestBox, findings: Findings, settings: dict
     done = _settings_by_program(cable, box, findings, settings)
     findings.expect(done == cable.ask(seq=12, verb="apply", within_s=_SLOWLY_S), "the same question, another answer")
     _serves(box, findings, "JSON lines")
+    findings.see("relay: start to ready", f"{box.start_s():.1f} s")
 
 
 def _settings_by_program(
