@@ -1,6 +1,5 @@
 """The doors of a running house: listening, or taking the sockets that were passed in."""
 
-import ssl
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -8,13 +7,12 @@ from typing import Any
 import trio
 
 from relay.admin.operations import Finding
-from relay.app.house import House
 from relay.base.config import ClientConfig, FederationConfig
 from relay.base.networks import parse_networks
 from relay.box.service import passed_sockets
 from relay.transport.message import Endpoint
 from relay.transport.server import Server, listen, listen_on
-from relay.transport.tls import server_context
+from relay.transport.tls import Identity
 
 # The ledger may take 8 s after this, and the whole stop 10: a long poll would use up any time it is given.
 _DRAIN_S = 1.5
@@ -24,11 +22,18 @@ class Doors:
     """Opens doors into one nursery; all close when `stop` is set.
 
     Args:
+        identity: what they prove themselves with where they have TLS.
         listening: gets the real address of each door under its name.
     """
 
-    def __init__(self, house: House, nursery: trio.Nursery, stop: trio.Event, listening: dict[str, str]) -> None:
-        self._house = house
+    def __init__(
+        self,
+        identity: Identity | None,
+        nursery: trio.Nursery,
+        stop: trio.Event,
+        listening: dict[str, str],
+    ) -> None:
+        self._identity = identity
         self._nursery = nursery
         self._stop = stop
         self._listening = listening
@@ -37,7 +42,7 @@ class Doors:
 
     async def open(self, name: str, config: ClientConfig | FederationConfig, answer: Endpoint) -> None:
         """Listen, or take the socket of that name that was passed in; note the real address under `name`."""
-        tls = _certificate(self._house) if config.tls else None
+        tls = self._identity if config.tls else None
         passed = self._passed.get(name)
         door = await listen(config.listen, tls) if passed is None else listen_on(passed, tls)
         server = self._servers[name] = Server(
@@ -72,9 +77,3 @@ def _find(name: str, server: Server) -> Iterator[Finding]:
             f"uplink.plain_proxy: {said.plain} requests reached the proxy in front of the {name} door without TLS",
             "let it redirect http:// to https://: passwords and messages travel readable until it does",
         )
-
-
-def _certificate(house: House) -> ssl.SSLContext:
-    tls = house.config.tls
-    cert, key = (tls.cert, tls.key) if tls.cert else ("tls/cert.pem", "tls/key.pem")
-    return server_context(house.folder / cert, house.folder / key)

@@ -15,6 +15,7 @@ from relay.admin.operator import Operator
 from relay.admin.server import serve_admin
 from relay.app.awaiting_key import open_or_wait
 from relay.app.backup import Backups
+from relay.app.certificate import Certificate
 from relay.app.doors import Doors
 from relay.app.family import family_door
 from relay.app.health import HouseReport, Watcher
@@ -185,10 +186,13 @@ async def _serve_house(
                 raise
             log.get_logger().warning("app.not_administered", errno=error.errno)
         async with trio.open_nursery() as doors:
-            front = Doors(house, doors, stop.asked, listening)
-            watchers.append(front.watch)
+            certificate = Certificate(house)
+            front = Doors(certificate.identity, doors, stop.asked, listening)
+            watchers += [front.watch, certificate.watch]
             await front.open("client", house.config.client, family_door(house, network).answer)
+            certificate.start(workers)
             await knock_all(house.ledger, network.outboxes, house.server)
+            await certificate.alive()
             await front.open("federation", house.config.federation, network.federation.answer)
             workers.start_soon(greet_all, house.ledger, network.outboxes, house.server)
             workers.start_soon(network.catching_up.run)

@@ -35,10 +35,16 @@ async def reaching_out(house: House, listening: Mapping[str, str]) -> AsyncItera
             announcer = _announcer(house, listening)
             nursery.start_soon(announcer.run)
             watchers.append(partial(_watch_announcer, announcer))
-        if settings.map_ports == "auto":
-            mapper = _mapper(house, listening)
+        mapper = _mapper(house, listening) if settings.map_ports == "auto" else None
+        if mapper is not None:
             nursery.start_soon(mapper.run)
             watchers.append(partial(_watch_mapper, mapper))
+        if house.config.dns.method != "off":
+            from relay.app.naming import name_follower, watch_name
+
+            follower = name_follower(house, mapper.external_addresses if mapper is not None else list)
+            nursery.start_soon(follower.run)
+            watchers.append(partial(watch_name, house, follower))
         yield watchers
         nursery.cancel_scope.cancel()
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
+from relay.base.config_names import AcmeConfig, DnsConfig
 from relay.base.config_uplink import UplinkConfig
 from relay.base.errors import ConfigError
 from relay.base.ids import ServerName
@@ -312,6 +313,8 @@ class Config:
     client: ClientConfig = ClientConfig()
     tls: TlsConfig = TlsConfig()
     uplink: UplinkConfig = dataclasses.field(default_factory=UplinkConfig)
+    acme: AcmeConfig = dataclasses.field(default_factory=AcmeConfig)
+    dns: DnsConfig = dataclasses.field(default_factory=DnsConfig)
     store: StoreConfig = StoreConfig()
     rate: RateConfig = RateConfig()
     delivery: DeliveryConfig = DeliveryConfig()
@@ -319,6 +322,15 @@ class Config:
     standby: StandbyConfig = StandbyConfig()
     limits: LimitsConfig = LimitsConfig()
     log: LogConfig = LogConfig()
+
+    def __post_init__(self) -> None:
+        """Check what concerns several sections."""
+        if self.acme.directory and self.tls.cert:
+            raise ConfigError("acme.directory and tls.cert are both given: a certificate comes from one of them")
+        if self.acme.directory and self.acme.challenge == "dns-01" and not (self.dns.server and self.dns.key_file):
+            raise ConfigError("acme.challenge is dns-01, which needs dns.server and dns.key_file")
+        if self.acme.challenge == "dns-01" and self.dns.method == "dyndns2":
+            raise ConfigError("acme.challenge is dns-01, which needs a dns.server that takes RFC 2136 updates")
 
     @classmethod
     def parse(cls, tables: Mapping[str, Any]) -> Self:

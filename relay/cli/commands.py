@@ -101,6 +101,7 @@ def console(state: Path, port: str) -> None:
 @click.option("--tls-cert", default="", metavar="F", help="certificate chain; an own CA is made without one")
 @click.option("--tls-key", default="", metavar="F", help="its key")
 @click.option("--tls-ca", default="", metavar="F", help="a private CA to trust beside the system's")
+@click.option("--acme", default="", metavar="URL", help="who certifies it (letsencrypt), and yes to their terms")
 @click.option("--key-file", default="", metavar="F", help="the root key, best on another device; made if absent")
 def provision(state: Path, settings: Sequence[str], password_file: Path | None, **plan: str) -> None:
     """Set a new box up, without questions."""

@@ -13,8 +13,9 @@ from relay.base.config import Config, load
 from relay.base.errors import ConfigError, RelayError
 from relay.base.limits import MIB
 from relay.base.trial import Uptime, pending
-from relay.cli import own_ca, reset
+from relay.cli import reset
 from relay.cli.board_health import find_on_the_board
+from relay.cli.certificate_findings import find_about_the_certificate
 from relay.cli.provisioning import provisioned
 from relay.store.catalogue import FILE_NAME as CATALOGUE
 from relay.store.files import OS_FILES
@@ -25,7 +26,6 @@ from relay.store.upgrade import MARK
 
 # As in relay.delivery.bounds.levels, which this process does not load.
 _EARLY_WARNING = 3
-_SOON_DAYS = 14
 _BACKUP_DAYS = 30
 _DAY_S = 24 * 3600
 
@@ -115,33 +115,7 @@ def _look_at_the_key(folder: Path, config: Config) -> Iterator[Finding]:
 
 
 def _look_at_the_certificate(folder: Path, config: Config) -> Iterator[Finding]:
-    if not (config.federation.tls or config.client.tls):
-        return
-    base = own_ca.FOLDER
-    cert, key = config.tls.cert or f"{base}/cert.pem", config.tls.key or f"{base}/key.pem"
-    for name in (cert, key):
-        if not (folder / name).is_file():
-            yield Finding("fault", f"the TLS file {name} is missing", "bring it back, or set tls.cert and tls.key")
-            return
-    days = _days_left((folder / cert).read_bytes())
-    if days < _SOON_DAYS:
-        what = f"the certificate ends in {days} days" if days >= 0 else "the certificate has ended"
-        next_step = "renew it where it came from" if config.tls.cert else "restart the box: it signs a new one"
-        yield Finding("warning" if days >= 0 else "fault", what, next_step)
-    if not config.tls.cert:
-        yield Finding(
-            "note", "the box made its own CA", "elsewhere apps and servers refuse it until they trust tls/ca.pem"
-        )
-
-
-def _days_left(pem: bytes) -> int:
-    from cryptography import x509
-
-    try:
-        end = x509.load_pem_x509_certificate(pem).not_valid_after_utc
-    except ValueError:
-        return -1
-    return (end - datetime.datetime.now(datetime.UTC)).days
+    yield from find_about_the_certificate(folder, config, datetime.datetime.now(datetime.UTC))
 
 
 def _look_at_the_space(folder: Path, config: Config) -> Iterator[Finding]:

@@ -324,6 +324,24 @@ def _owner_check(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 _LOCAL["owner_check"] = _owner_check
+
+
+def _about_the_certificate(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    # Its libraries are large.
+    from relay.cli.certificate import certificate_tend
+
+    _expect(fields, {"at_start"})
+    return certificate_tend(folder, fields)
+
+
+def _about_the_name(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    from relay.cli.name_update import name_update
+
+    _expect(fields, {"ipv4", "ipv6"})
+    return name_update(folder, fields)
+
+
+_LOCAL.update({"certificate_tend": _about_the_certificate, "name_update": _about_the_name})
 _NETWORK_VERBS = ("about", "network", "wifi_scan", "wifi_join", "hostname_set", "device_name_set")
 _LOCAL.update({verb: _about_the_network(verb) for verb in _NETWORK_VERBS})
 # These concern no file of the state folder, and root may do what its owner may not.

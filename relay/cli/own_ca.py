@@ -58,6 +58,12 @@ def make_own_ca(state: Path, name: ServerName, now: datetime.datetime) -> str:
     return fingerprint(state)
 
 
+def make_where_lacking(state: Path, name: ServerName) -> None:
+    """Make an authority and a leaf if there is no leaf."""
+    if not (state / FOLDER / "cert.pem").exists():
+        make_own_ca(state, name, datetime.datetime.now(datetime.UTC))
+
+
 def is_due(state: Path, now: datetime.datetime) -> bool:
     """Return whether the leaf of an own authority has to be looked at; costs one small file and no library."""
     folder = state / FOLDER

@@ -15,6 +15,7 @@ from pathlib import Path
 from relay.admin.operator import Operator
 from relay.admin.requests import AddUser
 from relay.base.config import FILE_NAME, Config, ServerConfig, split_address
+from relay.base.config_names import AUTHORITIES
 from relay.base.errors import ConfigError, ConflictError, InvalidInputError
 from relay.base.ids import UserId, make_user_id, parse_server_name, parse_user_id
 from relay.box.profile import OVERRIDE, load_profile
@@ -44,6 +45,7 @@ class ProvisionPlan:
     tls_cert: str = ""
     tls_key: str = ""
     tls_ca: str = ""
+    acme: str = ""
     key_file: str = ""
     passphrase: str = dataclasses.field(default="", repr=False)
 
@@ -81,6 +83,9 @@ def plan_config(plan: ProvisionPlan, folder: Path) -> Config:
         ("tls.cert", _absolute(plan.tls_cert)),
         ("tls.key", _absolute(plan.tls_key)),
         ("tls.ca", _absolute(plan.tls_ca)),
+        ("acme.directory", AUTHORITIES.get(plan.acme, plan.acme)),
+        # Whoever names an authority there has been told that this says yes to its terms.
+        ("acme.terms_agreed", "true" if plan.acme else ""),
         ("store.key_file", _absolute(plan.key_file)),
     ):
         if value:

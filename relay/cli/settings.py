@@ -18,6 +18,7 @@ from relay.base.config import FILE_NAME, Config, load
 from relay.base.errors import ConflictError, InvalidInputError, RelayError
 from relay.base.limits import MAX_TRIAL_S, MIN_TRIAL_S
 from relay.base.trial import BEFORE, Now, Trial, Uptime
+from relay.cli import own_ca
 from relay.cli.files import sync_folder, write_whole
 from relay.cli.key_move import is_moved, move
 from relay.cli.provisioning import refuse_plain_outside
@@ -47,6 +48,9 @@ def change(
     if after == before:
         return {"changed": False, "restart_needed": False, "restarting": False}
     _refuse_second(folder)
+    if _shows_own(after) and not _shows_own(before):
+        # A box that had a certificate from elsewhere, or none at all, would not start without one.
+        own_ca.make_where_lacking(folder, after.server.name)
     if is_moved(before.store, after.store):
         if confirm_s is not None:
             raise ConflictError("where the key is cannot be tried: apply it without a time to go back")
@@ -58,6 +62,10 @@ def change(
     write_whole(folder / FILE_NAME, after.render().encode())
     result = {"changed": True, "restart_needed": True, "restarting": _start_again(folder)}
     return result if confirm_s is None else {**result, "goes_back_in_s": confirm_s}
+
+
+def _shows_own(config: Config) -> bool:
+    return (config.federation.tls or config.client.tls) and not config.tls.cert
 
 
 def changed(before: Config, settings: dict[str, str]) -> Config:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from relay.base.config import Config, ServerConfig, split_address
+from relay.base.config_names import AUTHORITIES, AcmeConfig
 from relay.base.errors import ConfigError
 from relay.base.ids import ServerName, make_user_id, parse_server_name
 from relay.base.limits import MIN_PASSWORD_CHARACTERS
@@ -19,10 +20,11 @@ BASICS = {
     "tls_cert": "certificate chain; without one the box makes its own CA",
     "tls_key": "the key of the certificate",
     "tls_ca": "a private CA, trusted beside the system's",
+    "acme": "who certifies the box: letsencrypt, or a directory's address; naming one says yes to its terms of service",
     "key_file": "the root key, best on another device",
 }
 _NEEDED = ("name", "owner", "password")
-_ALIASES = {"federation": "federation.listen", "client": "client.listen"}
+_ALIASES = {"federation": "federation.listen", "client": "client.listen", "acme": "acme.directory"}
 SECRETS = ("password",)
 # The state folder shows no name of a person; a password is shown nowhere at all.
 _NEVER_KEPT = ("owner", "password")
@@ -132,6 +134,8 @@ def check(key: str, value: str, others: Mapping[str, str]) -> None:
             split_address(value)
         case "password" if len(value) < MIN_PASSWORD_CHARACTERS:
             raise ConfigError(f"a password needs at least {MIN_PASSWORD_CHARACTERS} characters")
+        case "acme" if value not in AUTHORITIES:
+            AcmeConfig(directory=value)
         case "server.name":
             raise ConfigError("the server name is set as name")
         case _ if key not in BASICS:

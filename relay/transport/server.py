@@ -8,7 +8,7 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -23,6 +23,7 @@ from relay.transport.conversation import Conversation
 from relay.transport.forwarded import Forwarding
 from relay.transport.message import Endpoint
 from relay.transport.preamble import Preamble
+from relay.transport.tls import ALPN_OF_CHALLENGES, Identity
 from relay.transport.wire.events import Wire
 from relay.transport.wire.http1 import Http1
 from relay.transport.wire.proxy_protocol import ProxyHeaderError, read_proxy_header
@@ -41,12 +42,12 @@ class Listening:
     """A bound socket. `address` is its real HOST:PORT; `tls` is None for plain HTTP."""
 
     listener: trio.SocketListener
-    tls: ssl.SSLContext | None
+    tls: Identity | None
     address: str
     port: int
 
 
-async def listen(address: str, tls: ssl.SSLContext | None) -> Listening:
+async def listen(address: str, tls: Identity | None) -> Listening:
     """Bind HOST:PORT; port 0 takes a free one, `[::]` takes IPv4 too where the machine has both.
 
     Raises:
@@ -60,7 +61,7 @@ async def listen(address: str, tls: ssl.SSLContext | None) -> Listening:
     return _listening(bound, host, tls)
 
 
-def listen_on(passed: socket.socket, tls: ssl.SSLContext | None) -> Listening:
+def listen_on(passed: socket.socket, tls: Identity | None) -> Listening:
     """Take a stream socket that already listens, bound by whoever started this process.
 
     Raises:
@@ -72,7 +73,7 @@ def listen_on(passed: socket.socket, tls: ssl.SSLContext | None) -> Listening:
     return _listening(trio.socket.from_stdlib_socket(passed), passed.getsockname()[0], tls)
 
 
-def _listening(bound: trio.socket.SocketType, host: str, tls: ssl.SSLContext | None) -> Listening:
+def _listening(bound: trio.socket.SocketType, host: str, tls: Identity | None) -> Listening:
     real_port: int = bound.getsockname()[1]
     shown = f"[{host}]:{real_port}" if ":" in host else f"{host}:{real_port}"
     return Listening(trio.SocketListener(bound), tls, shown, real_port)
@@ -193,7 +194,7 @@ class Server:
                     continue
                 connections.start_soon(self._serve, stream, listening.tls)
 
-    async def _serve(self, stream: trio.SocketStream, tls: ssl.SSLContext | None) -> None:
+    async def _serve(self, stream: trio.SocketStream, tls: Identity | None) -> None:
         if self._count >= self._most_connections and not self._make_room():
             log.warning("transport.connection_refused", connections=self._count)
             await trio.aclose_forcefully(stream)
@@ -211,7 +212,7 @@ class Server:
             stream.socket.close()
             self._count -= 1
 
-    async def _admit_introduced(self, stream: trio.abc.Stream, tls: ssl.SSLContext | None, proxy_address: str) -> None:
+    async def _admit_introduced(self, stream: trio.abc.Stream, tls: Identity | None, proxy_address: str) -> None:
         """Serve a connection of a proxy that begins with whom it speaks for; close any other."""
         preamble = Preamble(stream)
         try:
@@ -223,7 +224,7 @@ class Server:
             return
         await self._admit(preamble, tls, source or proxy_address)
 
-    async def _admit(self, stream: trio.abc.Stream, tls: ssl.SSLContext | None, address: str) -> None:
+    async def _admit(self, stream: trio.abc.Stream, tls: Identity | None, address: str) -> None:
         """Serve a connection whose address is known, unless there are too many from there."""
         group = _group_of(address)
         if self._counts.get(group, 0) >= self._most_per_address and not self._trusts(address):
@@ -243,9 +244,16 @@ class Server:
             if not self._counts[group]:
                 del self._counts[group]
 
-    async def _shake_hands(self, stream: trio.abc.Stream, tls: ssl.SSLContext, address: str) -> None:
-        secured = trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
+    async def _shake_hands(self, stream: trio.abc.Stream, tls: Identity, address: str) -> None:
         with trio.move_on_after(HANDSHAKE_TIMEOUT_S) as patience:
+            if tls.challenge is not None:
+                stream, answers = await _look_for_challenge(stream, tls.challenge)
+                if answers is not None:
+                    # RFC 8737, section 3: nothing is said over the connection but the handshake.
+                    await trio.SSLStream(stream, answers, server_side=True, https_compatible=True).do_handshake()
+                    log.info("transport.challenge_answered")
+                    return
+            secured = trio.SSLStream(stream, tls.context, server_side=True, https_compatible=True)
             await secured.do_handshake()
         if patience.cancelled_caught:
             log.debug("transport.handshake_timed_out")
@@ -285,6 +293,25 @@ async def _introduction(preamble: Preamble) -> str:
             raise ProxyHeaderError("the connection ended before its PROXY protocol header")
     preamble.drop(header.length_bytes)
     return header.source
+
+
+async def _look_for_challenge(
+    stream: trio.abc.Stream, challenge: Callable[[str], ssl.SSLContext | None]
+) -> tuple[trio.abc.Stream, ssl.SSLContext | None]:
+    """Return the stream with all its bytes, and what answers where an authority alone can have sent the ClientHello."""
+    # Most boxes never have one pending.
+    from relay.transport.wire.client_hello import NoClientHelloError, read_client_hello
+
+    preamble = Preamble(stream)
+    try:
+        while (hello := read_client_hello(preamble.ahead)) is None:
+            if not await preamble.look():
+                return preamble, None
+    except NoClientHelloError:
+        # What it is instead, the TLS library knows how to refuse.
+        return preamble, None
+    asked = hello.protocols == (ALPN_OF_CHALLENGES.encode("ascii"),)
+    return preamble, challenge(hello.server_name) if asked and hello.server_name else None
 
 
 def _is_here(address: str) -> bool:

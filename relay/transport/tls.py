@@ -1,29 +1,62 @@
 """TLS settings of both roles: 1.2 and newer, ALPN for HTTP/2 and HTTP/1.1."""
 
+from __future__ import annotations
+
 import os
 import re
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 from relay.base.errors import ConfigError
 
 ALPN = ["h2", "http/1.1"]
+ALPN_OF_CHALLENGES = "acme-tls/1"
 
 
-def server_context(cert: Path, key: Path) -> ssl.SSLContext:
-    """Return the context of a listener with the chain in `cert` and the key in `key`, both PEM.
+class Identity:
+    """What listeners prove themselves with; it may be exchanged while they serve: new connections get the new one.
+
+    Attributes:
+        context: for everybody.
+        challenge: where a challenge of a certificate authority is pending: the context that answers it for a name, None
+            where that name has none.
+    """
+
+    __slots__ = ("challenge", "context")
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
+        self.challenge: Callable[[str], ssl.SSLContext | None] | None = None
+
+
+def challenge_context(pem: Path) -> ssl.SSLContext:
+    """Return the context that answers a TLS-ALPN-01 challenge (RFC 8737, section 3) with what `pem` holds.
+
+    Raises:
+        ConfigError: the file is missing or malformed.
+    """
+    return _context(pem, None, [ALPN_OF_CHALLENGES])
+
+
+def server_context(cert: Path, key: Path | None = None) -> ssl.SSLContext:
+    """Return the context of a listener with the chain in `cert` and the key in `key`, both PEM; `cert` may hold both.
 
     Raises:
         ConfigError: a file is missing or malformed, or the two do not belong together.
     """
+    return _context(cert, key, ALPN)
+
+
+def _context(cert: Path, key: Path | None, protocols: list[str]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_SINGLE_ECDH_USE
-    context.set_alpn_protocols(ALPN)
+    context.set_alpn_protocols(protocols)
     try:
         context.load_cert_chain(cert, key)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"tls.cert {cert} and tls.key {key} cannot be used: {error}") from None
+        raise ConfigError(f"tls.cert {cert} and tls.key {key or cert} cannot be used: {error}") from None
     return context
 
 

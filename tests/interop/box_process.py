@@ -11,6 +11,7 @@ from pathlib import Path
 
 import trustme
 
+from relay.base.config import FILE_NAME, load
 from relay.cli.bench.servers import free_port
 from tests.interop.listening_process import ListeningProcess
 from tests.interop.peer_clients import Api
@@ -81,6 +82,11 @@ class BoxProcess(ListeningProcess):
         if outcome.returncode:
             raise RuntimeError(f"relay {words[0]} ended with {outcome.returncode}: {outcome.stderr}")
         return outcome.stdout
+
+    def set(self, settings: dict[str, str]) -> None:
+        """Change settings of the box while it does not run."""
+        path = self.state / FILE_NAME
+        path.write_text(load(self.state).with_settings(settings).render())
 
     @staticmethod
     def environment() -> dict[str, str]:

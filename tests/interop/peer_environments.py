@@ -21,6 +21,7 @@ NIO = "matrix-nio[e2e]==0.26.0"
 NATS_SERVER = "github.com/nats-io/nats-server/v2@v2.14.9"
 S3CMD = ["s3cmd==2.4.0", "python-dateutil==2.9.0.post0", "setuptools==80.9.0"]
 ZEROCONF = "zeroconf==0.154.0"
+PEBBLE = "github.com/letsencrypt/pebble/v2/cmd/{}@v2.10.1"
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 _INSTALL_TIMEOUT_S = 600
 
@@ -73,6 +74,11 @@ def bus_daemon() -> tuple[Path, str]:
 def tpm_emulator() -> tuple[Path, str]:
     """Return swtpm and where its libraries are; as `recorder` otherwise."""
     return _debian_program("tpm", "swtpm", ["swtpm"])
+
+
+def name_server() -> tuple[Path, str]:
+    """Return BIND's named and where its libraries are; as `recorder` otherwise."""
+    return _debian_program("names", "named", ["bind9"], "usr/sbin")
 
 
 def haproxy() -> tuple[Path, str]:
@@ -148,6 +154,12 @@ def nats_server() -> Path:
 def versitygw() -> Path:
     """Return the program of an S3-compatible server over a folder; as `synapse_python` otherwise."""
     return _go_program("versitygw", VERSITYGW)
+
+
+def pebble() -> tuple[Path, Path]:
+    """Return an ACME server's program and that of the name server it asks; as `synapse_python` otherwise."""
+    programs = [_go_program(name, PEBBLE.format(name)) for name in ("pebble", "pebble-challtestsrv")]
+    return programs[0], programs[1]
 
 
 def s3cmd() -> list[str]:

@@ -19,7 +19,7 @@ from relay.transport.destination import Destination
 from relay.transport.dialing import TcpDialer
 from relay.transport.message import Request, Response
 from relay.transport.server import Server, listen
-from relay.transport.tls import client_context, server_context
+from relay.transport.tls import Identity, client_context, server_context
 
 pytestmark = pytest.mark.interop
 
@@ -87,7 +87,7 @@ async def answer(request: Request) -> Response:
 async def with_server(certificates: Path, act: Callable[[int], Awaitable[None]]) -> None:
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            tls = server_context(certificates / "cert.pem", certificates / "key.pem")
+            tls = Identity(server_context(certificates / "cert.pem", certificates / "key.pem"))
             listening, stop = await listen("127.0.0.1:0", tls), trio.Event()
             await nursery.start(partial(Server(answer).run, [listening], stop=stop, drain_s=1))
             await act(listening.port)

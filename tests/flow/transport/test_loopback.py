@@ -11,7 +11,7 @@ from relay.transport.destination import Destination
 from relay.transport.dialing import PrivateAddressError, TcpDialer, TlsFailedError
 from relay.transport.message import Request, Response
 from relay.transport.server import Listening, Server, listen
-from relay.transport.tls import client_context, server_context
+from relay.transport.tls import Identity, client_context, server_context
 
 
 async def echo(request: Request) -> Response:
@@ -24,7 +24,8 @@ def dialer(certificates: Path, *, allow_private: bool = True) -> TcpDialer:
 
 
 async def start(nursery: trio.Nursery, certificates: Path, stop: trio.Event) -> Listening:
-    listening = await listen("127.0.0.1:0", server_context(certificates / "cert.pem", certificates / "key.pem"))
+    identity = Identity(server_context(certificates / "cert.pem", certificates / "key.pem"))
+    listening = await listen("127.0.0.1:0", identity)
     await nursery.start(functools.partial(Server(echo).run, [listening], stop=stop, drain_s=2))
     return listening
 

@@ -17,7 +17,7 @@ from relay.transport.destination import Destination
 from relay.transport.dialing import TcpDialer
 from relay.transport.message import Request, Response
 from relay.transport.server import Listening, Server, listen, listen_on
-from relay.transport.tls import client_context, server_context
+from relay.transport.tls import Identity, client_context, server_context
 from relay.transport.wire.proxy_protocol import SIGNATURE
 
 HERE, ELSEWHERE = parse_networks("x.y", "127.0.0.1"), parse_networks("x.y", "10.0.0.1")
@@ -137,7 +137,7 @@ def introduced(address: str) -> bytes:
 
 @pytest.mark.parametrize("secure", [False, True])
 async def test_a_trusted_proxy_names_the_address_in_front_of_everything(secure: bool, certificates: Path) -> None:
-    tls = server_context(certificates / "cert.pem", certificates / "key.pem") if secure else None
+    tls = Identity(server_context(certificates / "cert.pem", certificates / "key.pem")) if secure else None
     client = client_context(certificates / "ca.pem")
     client.set_alpn_protocols(["http/1.1"])
 
@@ -298,7 +298,7 @@ async def test_garbage_instead_of_tls_and_silence_cost_only_their_own_connection
             assert (await client.request(place, "GET", "/", timeout_s=5, limit_bytes=99)).status == 200
             nursery.cancel_scope.cancel()
 
-    tls = server_context(certificates / "cert.pem", certificates / "key.pem")
+    tls = Identity(server_context(certificates / "cert.pem", certificates / "key.pem"))
     await running(Server(show_address), act, tls=tls)
 
 

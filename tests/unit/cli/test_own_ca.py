@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 
 from relay.base.ids import ServerName
-from relay.cli.own_ca import fingerprint, is_due, make_own_ca, renew_if_due
+from relay.cli.own_ca import fingerprint, is_due, make_own_ca, make_where_lacking, renew_if_due
 
 NOW = datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC)
 
@@ -104,3 +104,10 @@ def test_a_stamp_that_was_lost_is_written_again_without_a_new_leaf(tmp_path: Pat
     assert is_due(tmp_path, NOW)
     assert not renew_if_due(tmp_path, name, NOW)
     assert not is_due(tmp_path, NOW)
+
+
+def test_an_authority_is_made_where_there_is_none_and_left_alone_where_there_is(tmp_path: Path) -> None:
+    make_where_lacking(tmp_path, ServerName("box.example"))
+    made = fingerprint(tmp_path)
+    make_where_lacking(tmp_path, ServerName("box.example"))
+    assert fingerprint(tmp_path) == made

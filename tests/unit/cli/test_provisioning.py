@@ -171,3 +171,13 @@ def test_a_password_file_without_a_password_is_refused(tmp_path: Path, content: 
         (tmp_path / "p").write_bytes(content)
     with pytest.raises(InvalidInputError, match="password file"):
         read_password(tmp_path / "p")
+
+
+def test_an_authority_is_named_by_a_word_or_its_address_and_its_terms_are_agreed_to(tmp_path: Path) -> None:
+    config = plan_config(ProvisionPlan(name="box.example", acme="letsencrypt"), tmp_path)
+    assert config.acme.directory == "https://acme-v02.api.letsencrypt.org/directory"
+    assert config.acme.terms_agreed
+    assert plan_config(ProvisionPlan(name="box.example", acme="https://ca.example/dir"), tmp_path).acme.terms_agreed
+    with pytest.raises(ConfigError, match="acme"):
+        plan_config(ProvisionPlan(name="box.example", acme="lets encrypt"), tmp_path)
+    assert not plan_config(ProvisionPlan(name="box.example"), tmp_path).acme.terms_agreed

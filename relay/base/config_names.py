@@ -1,0 +1,99 @@
+"""The settings for the box's name in the world: its certificate by ACME, its addresses in the DNS."""
+
+import dataclasses
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from relay.base.errors import ConfigError
+
+AUTHORITIES = {
+    "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
+    "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+}
+"""Short words for directories."""
+
+_NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class AcmeConfig:
+    """Who certifies the box's name; off while `directory` is empty."""
+
+    directory: str = ""
+    """The authority's directory, as `https://acme-v02.api.letsencrypt.org/directory`."""
+    terms_agreed: bool = False
+    """Whether you agree to its terms of service: without that there is no account."""
+    contact: str = ""
+    """A mail address for it; not needed."""
+    challenge: str = "tls-alpn-01"
+    """`tls-alpn-01`: port 443 of the name reaches this box; `dns-01`: `[dns]` names a server and a key for it."""
+    names: str = ""
+    """Host names and addresses, divided by commas; empty: the server name's."""
+    profile: str = ""
+    """One of the authority's profiles, as `tlsserver` or `shortlived`; empty: its usual one."""
+    ca: str = ""
+    """A private CA that the directory's own certificate is from; relative to the state folder."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the network."""
+        if self.challenge not in ("tls-alpn-01", "dns-01"):
+            raise ConfigError(f"acme.challenge is {self.challenge!r}; it may be tls-alpn-01 or dns-01")
+        if self.directory and (urlsplit(self.directory).scheme != "https" or not urlsplit(self.directory).hostname):
+            raise ConfigError(f"acme.directory is {self.directory!r}; it begins with https://")
+        if self.contact and (self.contact.count("@") != 1 or not self.contact.isprintable() or " " in self.contact):
+            raise ConfigError(f"acme.contact is {self.contact!r}; it is a mail address")
+        for name in split_names(self.names):
+            _check_name("acme.names", name)
+            if self.challenge == "dns-01" and is_address(name):
+                raise ConfigError(f"acme.names has {name}: addresses are certified by tls-alpn-01 only")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class DnsConfig:
+    """Who is told the box's addresses, and takes what proves to an authority that the name is ours."""
+
+    method: str = "off"
+    """`rfc2136`: a name server that takes signed updates; `dyndns2`: a provider with that protocol; `off`."""
+    server: str = ""
+    """HOST or HOST:PORT of the name server; `https://HOST/nic/update` of the provider."""
+    name: str = ""
+    """The name to keep; empty: the server name's."""
+    user: str = ""
+    """The user at the provider; the name of the key where `key_file` does not say it."""
+    key_file: str = ""
+    """What `tsig-keygen` writes, or the secret alone; the password at the provider. Relative to the state folder."""
+    ttl: int = 300
+    """Seconds for which others may remember an address."""
+    ipv4: bool = True
+    ipv6: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        if self.method not in ("off", "rfc2136", "dyndns2"):
+            raise ConfigError(f"dns.method is {self.method!r}; it may be off, rfc2136 or dyndns2")
+        if self.method == "dyndns2" and self.server and urlsplit(self.server).scheme != "https":
+            raise ConfigError(f"dns.server is {self.server!r}; for dyndns2 it begins with https://")
+        if self.name:
+            _check_name("dns.name", self.name)
+        if not 30 <= self.ttl <= 86_400:
+            raise ConfigError(f"dns.ttl is {self.ttl}; it may be 30 to 86400")
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names in a list divided by commas or spaces, in lower case."""
+    return [name.lower().rstrip(".") for name in text.replace(",", " ").split()]
+
+
+def is_address(name: str) -> bool:
+    """Return whether `name` is an IP address."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_name(key: str, name: str) -> None:
+    if not is_address(name) and (len(name) > 253 or not _NAME.fullmatch(name.lower().rstrip("."))):
+        raise ConfigError(f"{key} has {name!r}, which is no host name")

@@ -1,0 +1,74 @@
+"""Plain HTTPS requests one after the other, for processes that end with them: no pool, no Trio, no new library."""
+
+import http.client
+import socket
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from relay.base.errors import ConfigError, InvalidInputError, TooLargeError, UnreachableError
+from relay.base.limits import MAX_AUTHORITY_ANSWER_BYTES
+
+_TIMEOUT_S = 30.0
+# RFC 8555, section 6.1, and every provider of dynamic DNS: whoever asks says what it is.
+_USER_AGENT = "Doorstep/0.1 (home server)"
+
+
+class WebAnswer(NamedTuple):
+    """A response; the names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Web:
+    """Asks HTTPS servers.
+
+    Args:
+        extra_ca: a private CA (PEM) that is trusted beside the system's.
+        ipv4_only: whoever is asked is to see our IPv4 address.
+    """
+
+    def __init__(self, extra_ca: Path | None = None, *, ipv4_only: bool = False) -> None:
+        self._from = ("0.0.0.0", 0) if ipv4_only else None  # noqa: S104 - where requests come from, nothing listens
+        self._context = ssl.create_default_context()
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if extra_ca is not None:
+            try:
+                self._context.load_verify_locations(cafile=extra_ca)
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError(f"the CA {extra_ca} cannot be used: {error}") from None
+
+    def ask(self, method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> WebAnswer:
+        """Return the answer, whatever its status; a redirect is not followed.
+
+        Raises:
+            UnreachableError: nobody answers, or nobody whose certificate is trusted.
+            InvalidInputError: `url` is none of https.
+            TooLargeError: the answer is.
+        """
+        place = urlsplit(url)
+        if place.scheme != "https" or not place.hostname:
+            raise InvalidInputError("the address does not begin with https://")
+        target = f"{place.path or '/'}{f'?{place.query}' if place.query else ''}"
+        connection = http.client.HTTPSConnection(
+            place.hostname, place.port, timeout=_TIMEOUT_S, context=self._context, source_address=self._from
+        )
+        try:
+            connection.request(method, target, body, {"User-Agent": _USER_AGENT, **headers})
+            response = connection.getresponse()
+            data = response.read(MAX_AUTHORITY_ANSWER_BYTES + 1)
+        except ssl.SSLCertVerificationError as error:
+            raise UnreachableError(f"{place.hostname}: its certificate is refused: {error.verify_message}") from None
+        except socket.gaierror:
+            raise UnreachableError(f"{place.hostname}: the name has no address") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise UnreachableError(f"{place.hostname} does not answer: {str(error) or type(error).__name__}") from None
+        finally:
+            connection.close()
+        if len(data) > MAX_AUTHORITY_ANSWER_BYTES:
+            raise TooLargeError(f"the answer is longer than {MAX_AUTHORITY_ANSWER_BYTES} bytes")
+        return WebAnswer(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
