@@ -8,6 +8,7 @@ from relay.admin import moving as moves
 from relay.admin.moving import Moving
 from relay.admin.requests import (
     AddUser,
+    CheckOwner,
     CreateBackup,
     CreateInvite,
     DeactivateUser,
@@ -75,6 +76,10 @@ class People(Protocol):
         """
         ...
 
+    async def is_owners(self, password: str) -> bool:
+        """Return whether this is the password of somebody who looks after the box."""
+        ...
+
     async def invite(self) -> tuple[str, int]:
         """Return a single-use token and when it ends, in milliseconds since 1970."""
         ...
@@ -140,7 +145,7 @@ class HouseOperator:
                 return await self._create_backup(request)
             case Restart() | Stop():
                 return self._end(restart=isinstance(request, Restart))
-            case AddUser() | ListUsers() | SetPassword() | DeactivateUser() | CreateInvite():
+            case AddUser() | ListUsers() | SetPassword() | DeactivateUser() | CreateInvite() | CheckOwner():
                 return await self._change_people(request)
             case _:
                 return await self._move(request)
@@ -160,12 +165,14 @@ class HouseOperator:
         return await self._standby_key()
 
     async def _change_people(
-        self, request: AddUser | ListUsers | SetPassword | DeactivateUser | CreateInvite
+        self, request: AddUser | ListUsers | SetPassword | DeactivateUser | CreateInvite | CheckOwner
     ) -> dict[str, Any]:
         match request:
             case CreateInvite():
                 token, expires_ms = await self._people.invite()
                 return {"token": token, "expires_ms": expires_ms}
+            case CheckOwner(password):
+                return {"owner": await self._people.is_owners(password)}
             case AddUser(name, password, admin):
                 return {"user": await self._people.add(name, password, admin=admin)}
             case ListUsers():

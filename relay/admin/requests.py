@@ -79,6 +79,13 @@ class ShowStandbyKey:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class CheckOwner:
+    """Say whether this is the password of somebody who looks after the box; whoever asks counts the tries."""
+
+    password: str = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class GivePassphrase:
     """Give a box the passphrase that it waits for; it is proof enough of who asks."""
 
@@ -105,6 +112,7 @@ Request = (
     | CreateInvite
     | CreateBackup
     | ShowStandbyKey
+    | CheckOwner
     | GivePassphrase
     | Restart
     | Stop
@@ -121,6 +129,7 @@ VERBS: dict[str, type[Request]] = {
     "invite_create": CreateInvite,
     "backup_create": CreateBackup,
     "standby_key": ShowStandbyKey,
+    "owner_password": CheckOwner,
     "passphrase": GivePassphrase,
     "restart": Restart,
     "stop": Stop,

@@ -55,6 +55,10 @@ class NobodyHome:
         """Refuse."""
         self._refuse()
 
+    async def is_owners(self, password: str) -> bool:
+        """Refuse."""
+        self._refuse()
+
     async def invite(self) -> tuple[str, int]:
         """Refuse."""
         self._refuse()

@@ -50,6 +50,13 @@ class HousePeople:
         if self._leave_rooms is not None:
             await self._leave_rooms(user)
 
+    async def is_owners(self, password: str) -> bool:
+        """Return whether this is the password of somebody who looks after the box; see the Protocol."""
+        for password_hash in await self._house.ledger.read(accounts.admin_hashes):
+            if await accounts.verify_password(password_hash, password):
+                return True
+        return False
+
     async def invite(self) -> tuple[str, int]:
         """Return a new invitation to the household; see the Protocol."""
         token, now_ms = invitations.draw_invitation(), self._house.clock.wall_ms()

@@ -37,6 +37,9 @@ def describe_invitation(url: str, token: str) -> dict[str, Any]:
     return describe_address(f"{url}/#invite={token}")
 
 
+_COLUMNS = 79
+
+
 def draw_qr(text: str) -> dict[str, list[str]]:
     """Return `text` as a QR code drawn twice: in half blocks, and for lines that carry ASCII only."""
     import segno
@@ -44,5 +47,8 @@ def draw_qr(text: str) -> dict[str, list[str]]:
     code = segno.make(text, error="l", micro=False)
     out = io.StringIO()
     code.terminal(out=out, border=2, compact=True)
-    rows = ["".join("  " if dark else "##" for dark in row) for row in code.matrix_iter(border=2)]
-    return {"qr": out.getvalue().splitlines(), "qr_ascii": rows}
+    # Two columns a module: a quiet zone of one is little, and more than a line that wraps.
+    border = 2 if 2 * code.symbol_size(border=2)[0] <= _COLUMNS else 1
+    rows = ["".join("  " if dark else "##" for dark in row) for row in code.matrix_iter(border=border)]
+    fits = all(len(row) <= _COLUMNS for row in rows)
+    return {"qr": out.getvalue().splitlines(), "qr_ascii": rows if fits else []}

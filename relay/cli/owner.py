@@ -3,10 +3,11 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from relay.admin.client import ask
 from relay.base.config import OWNER_FILE_NAME, StoreConfig, load
 from relay.base.errors import ConflictError, Fault, InvalidInputError, RelayError, WrongKeyError
 from relay.cli.guesses import Guesses
@@ -87,9 +88,16 @@ def _proves(folder: Path, store: StoreConfig, secret: str) -> bool:
     from relay.app.house import unlock
 
     path = folder / OWNER_FILE_NAME
-    if not path.exists():
-        raise ConflictError("who looks after this box was never noted: start it once, or hold its button")
-    return ownership.proves(ownership.unseal(unlock(folder, store).index_key, path.read_bytes()), secret)
+    try:
+        if not path.exists():
+            raise ConflictError("who looks after this box was never noted: start it once, or hold its button")
+        hashes = ownership.unseal(unlock(folder, store).index_key, path.read_bytes())
+    except RelayError:
+        # A key that only the service gets at, a TPM's for example; a box that runs has it.
+        with suppress(RelayError):
+            return ask(folder, {"verb": "owner_password", "password": secret})["owner"] is True
+        raise
+    return ownership.proves(hashes, secret)
 
 
 def _opens(folder: Path, phrase: str) -> bool:

@@ -10,6 +10,7 @@ from relay.admin.operations import HouseOperator
 from relay.admin.operator import Operator
 from relay.admin.requests import (
     AddUser,
+    CheckOwner,
     CreateInvite,
     DeactivateUser,
     Doctor,
@@ -24,7 +25,7 @@ from relay.base.config import Config
 from relay.base.errors import ConflictError, InvalidInputError, NotFoundError, RelayError
 from tests.fakes.people import MemoryPeople, MemoryReport
 
-PASSWORD = "correct horse"
+PASSWORD, OTHER = "correct horse", "battery staple"
 CONFIG = Config.parse({"server": {"name": "box.example"}})
 
 
@@ -41,7 +42,9 @@ async def an_operator(kind: str, folder: Path) -> AsyncIterator[Operator]:
 async def test_people_come_change_and_go(kind: str, tmp_path: Path) -> None:
     async with an_operator(kind, tmp_path) as operator:
         assert await operator.carry_out(AddUser("anna", PASSWORD, admin=True)) == {"user": "@anna:box.example"}
-        await operator.carry_out(AddUser("otto", PASSWORD))
+        await operator.carry_out(AddUser("otto", OTHER))
+        for password, proves in ((PASSWORD, True), (OTHER, False), ("", False)):
+            assert await operator.carry_out(CheckOwner(password)) == {"owner": proves}
         await operator.carry_out(SetPassword("otto", PASSWORD))
         await operator.carry_out(DeactivateUser("otto"))
         users = (await operator.carry_out(ListUsers()))["users"]

@@ -1,6 +1,7 @@
 """Who may change the box by cable: noted beside every change of an account, checked without the relay or its index."""
 
 import json
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,14 @@ from typing import Any
 import pytest
 import trio
 
+from relay.admin.operations import HouseOperator
 from relay.admin.requests import AddUser, DeactivateUser, SetPassword
+from relay.admin.server import serve_admin
 from relay.app import open_offline
 from relay.app.house import open_house
 from relay.app.ownership import keep_owners_noted
 from relay.base.config import OWNER_FILE_NAME, Config
-from relay.base.errors import ConflictError, DamagedError, RateLimitedError
+from relay.base.errors import ConfigError, ConflictError, DamagedError, RateLimitedError
 from relay.base.limits import FREE_GUESSES
 from relay.base.lines import AnsweredError
 from relay.cli import owner
@@ -23,6 +26,7 @@ from relay.cli.operate import operate
 from relay.cli.owner import WrongSecretError
 from relay.household import accounts
 from relay.store.keyring import Passphrase, create_keyring
+from tests.fakes.people import MemoryPeople, MemoryReport
 
 PASSWORD, OTHER = "correct horse", "battery staple"
 CONFIG = Config.parse({"server": {"name": "box.example"}})
@@ -160,6 +164,24 @@ def test_tries_at_the_passphrase_of_a_box_that_waits_for_it_count_too(
         assert error.code == code
     counted = tmp_path / GUESSES
     assert (json.loads(counted.read_text())["wrong"] if counted.exists() else None) == wrong
+
+
+@pytest.mark.parametrize(("password", "right"), [(PASSWORD, True), (OTHER, False)])
+async def test_where_only_the_service_gets_at_the_key_the_running_box_is_asked(
+    tmp_path: Path, password: str, right: bool
+) -> None:
+    await make_box(tmp_path)
+    (tmp_path / "root.key").rename(tmp_path.parent / f"{tmp_path.name}.key")
+    people = MemoryPeople()
+    await people.add("anna", PASSWORD, admin=True)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve_admin, tmp_path, HouseOperator(people, MemoryReport(), stop=None))
+        with nullcontext() if right else pytest.raises(WrongSecretError):
+            assert await trio.to_thread.run_sync(check, tmp_path, password) == {"owner": True}
+        nursery.cancel_scope.cancel()
+    assert (tmp_path / GUESSES).exists() is not right
+    with pytest.raises(ConfigError):
+        check(tmp_path, PASSWORD)
 
 
 def test_what_the_box_is_sealed_with_proves_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

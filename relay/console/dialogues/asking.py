@@ -36,9 +36,9 @@ class Surroundings:
     ascii: bool = False
 
     def drawn(self, result: dict[str, Any]) -> list[str]:
-        """Return the QR code of a result in rows, none where it has none."""
+        """Return the QR code of a result in rows, none where it has none; the address stands below it in any case."""
         rows: list[str] = result.get("qr_ascii" if self.ascii else "qr", [])
-        return rows
+        return rows or ["(the address is too long for a code on this terminal)"] if "url" in result else rows
 
 
 def asked(fields: dict[str, Any]) -> Generator[Step, Any, dict[str, Any]]:

@@ -33,3 +33,10 @@ def test_a_qr_code_fits_a_terminal_of_80_columns_and_24_lines() -> None:
     assert len(drawn["qr"]) <= 22
     assert all(len(line) < 80 for line in drawn["qr"] + drawn["qr_ascii"])
     assert all(line.isascii() for line in drawn["qr_ascii"])
+
+
+@pytest.mark.parametrize(("length", "drawn_in_ascii"), [(20, True), (106, True), (107, False), (230, False)])
+def test_a_code_in_ascii_never_wraps_and_one_that_would_is_left_out(length: int, drawn_in_ascii: bool) -> None:
+    rows = draw_qr("x" * length)["qr_ascii"]
+    assert bool(rows) is drawn_in_ascii
+    assert all(len(row) < 80 and row.startswith("##") for row in rows)
