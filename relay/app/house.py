@@ -173,7 +173,9 @@ def _passphrase(*, new: bool) -> bytes:
     if credentials and (file := Path(credentials) / _CREDENTIAL).exists():
         return file.read_bytes().rstrip(b"\r\n")
     if not sys.stdin.isatty():
-        raise KeyAbsentError("nobody gave the passphrase")
+        raise KeyAbsentError(
+            f"nobody gave the passphrase: a terminal asks for it, or the credential {_CREDENTIAL} holds it"
+        )
     phrase = getpass.getpass("passphrase of the box: ")
     if new and phrase != getpass.getpass("once more: "):
         raise ConfigError("the two passphrases differ")

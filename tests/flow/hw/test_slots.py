@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 
 
+WAITING = """[ "$1" != status ] || echo '{"running": false, "waits": "locked, waiting for the passphrase"}'\n"""
 ANSWER = """[ "$1" != ask ] || echo '{"ok":true,"result":{"found":3,"known":2,"readable":false}}'\n"""
 
 
@@ -36,14 +37,16 @@ class Machine:
         path.chmod(0o755)
         return path
 
-    def unpack(self, version: str, *, works: bool = True, reads: bool = True) -> None:
+    def unpack(self, version: str, *, works: bool = True, reads: bool = True, waits: bool = False) -> None:
         """Do what dpkg does: replace the files of the package."""
         package = self.home / "package"
         (package / "bin").mkdir(parents=True, exist_ok=True)
+        says = "" if reads else ANSWER
+        says += WAITING if waits else ""
         for name, text in (
             ("version", f"{version}\n"),
             ("python", f"{self.programs}/python\n"),
-            ("bin/relay", f"#!/bin/sh\n{'' if reads else ANSWER}exit {0 if works else 1}\n"),
+            ("bin/relay", f"#!/bin/sh\n{says}exit {0 if works else 1}\n"),
         ):
             fresh = package / f"{name}.dpkg-new"
             fresh.write_text(text)
@@ -103,6 +106,15 @@ def test_a_new_release_that_is_not_healthy_goes_back_by_itself(machine: Machine,
     assert machine.slots("judge") == "going back from 2 to 1\n"
     assert machine.running == "1"
     assert (machine.folder / "asked").read_text().splitlines()[-1] == "try-restart relay.service"
+
+
+def test_a_release_whose_box_waits_for_its_key_is_judged_later(machine: Machine) -> None:
+    (machine.state / "relay.toml").touch()
+    machine.unpack("2", works=False, waits=True)
+    machine.slots("install")
+    assert machine.slots("judge") == "release 2 waits for its key: the trial goes on\n"
+    assert machine.slots("show").endswith("on trial\n")
+    assert (machine.folder / "asked").read_text().splitlines()[-1] == "restart --no-block relay-health.timer"
 
 
 def test_nobody_goes_back_to_a_release_that_cannot_read_what_the_new_one_has_upgraded(tmp_path: Path) -> None:
