@@ -54,12 +54,11 @@ CONTROLS: Controls = [
     (scenarios.wrapped_anew, {"keyring._write_whole.2"}),
     (scenarios.changed_source, {"keyring._write_whole.1"}),
     (scenarios.changed_source, {"keyring._write_whole.2"}),
-    (scenarios.reset_box, {"keyring.forget.2"}),
+    (scenarios.reset_box, {"keyring.forget.1", "keyring.forget.2"}),
     (scenarios.new_key_file, {"keyring._write_whole.1"}),
     (scenarios.new_key_file, {"keyring._write_whole.2"}),
 ]
 SPARE = {
-    "keyring.forget.1": "zeros under a name that goes next: they are for whoever reads the bare flash",
     "segments._make.1": "root.b holds nothing yet: a garbled page beside a good one is no page",
     "segments._make.3": "the sync after the rename makes the same names durable",
     "repair._write.1": "a copy of what is damaged, and words about it: nothing is read from there",
