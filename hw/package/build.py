@@ -69,6 +69,7 @@ def fill(tree: Path, suite: str, arch: str, version: str, wheels: Path) -> None:
         place(ROOT / name, home / name)
     place(ROOT / "hw/package/relay.sh", home / "bin/relay", mode=0o755)
     place(ROOT / "hw/package/slots.sh", tree / HOME / "slots.sh", mode=0o755)
+    place(ROOT / "hw/package/board.sh", tree / HOME / "board.sh", mode=0o755)
     for name in ("gadget.sh", "backup.sh"):
         place(ROOT / "hw" / name, tree / HOME / name, mode=0o755)
     (home / "python").write_text(f"/usr/bin/python{PYTHONS[suite]}\n")

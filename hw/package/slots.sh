@@ -25,7 +25,12 @@ switch_to() {
 
 restart() {
     systemctl daemon-reload
-    systemctl try-restart relay.service
+    # What has given up is started, too; what somebody has stopped stays so.
+    if systemctl is-failed --quiet relay.service; then
+        systemctl reset-failed relay.service
+        systemctl start relay.service
+    fi
+    systemctl try-restart relay.service 'relay-console@*.service'
 }
 
 install_package() {

@@ -25,7 +25,7 @@ def addresses(usual: dict[str, Any], planned: dict[str, str]) -> list[str]:
     """Return where a new box will be found, for people who were not asked."""
     doors = {key: planned.get(key, usual[key]) for key in ("federation", "client")}
     return [
-        f"This is a {usual['board']}: servers reach it at {doors['federation']}, apps at {doors['client']}.",
+        f"The board is {usual['board']}: servers reach it at {doors['federation']}, apps at {doors['client']}.",
         "Other addresses: no now, then set federation or set client, then apply.",
     ]
 

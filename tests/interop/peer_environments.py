@@ -101,6 +101,37 @@ def zeroconf_python() -> Path:
     return _python_environment("zeroconf", [ZEROCONF])
 
 
+def device_tree_compiler() -> tuple[Path, str]:
+    """Return dtc, beside which fdtoverlay and fdtget lie, and where its libraries are; as `recorder` otherwise."""
+    return _debian_program("dtc", "dtc", ["device-tree-compiler"])
+
+
+def image_tools() -> tuple[str, str]:
+    """Return a search path with sfdisk, mkfs.vfat, mtools, dtc, and where their libraries are; as `recorder` otherwise.
+
+    Both are empty where this machine has them all.
+    """
+    packages = ["fdisk", "dosfstools", "mtools", "e2fsprogs", "device-tree-compiler"]
+
+    def build(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        if lacking := _lacking_packages(packages):
+            _run(["apt-get", "-q", "download", *lacking], folder)
+        for package in sorted(folder.glob("*.deb")):
+            _run(["dpkg", "-x", str(package), str(folder)])
+            package.unlink()
+
+    everywhere = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    programs = ("sfdisk", "mkfs.vfat", "mcopy", "mke2fs", "debugfs", "dtc")
+    if all(shutil.which(name, path=everywhere) for name in programs):
+        return "", ""
+    folder = _environment("image-tools", " ".join(packages), build)
+    libraries = {str(library.parent) for library in folder.rglob("*.so.*")}
+    return ":".join(str(folder / place) for place in ("usr/sbin", "usr/bin", "sbin", "bin")), ":".join(
+        sorted(libraries)
+    )
+
+
 def _debian_program(name: str, program: str, packages: list[str], place: str = "usr/bin") -> tuple[Path, str]:
     # Nothing is installed: packages this machine lacks are unpacked in a folder of their own.
     def build(folder: Path) -> None:

@@ -95,6 +95,10 @@ def test_the_package_installs_upgrades_goes_back_and_goes_away_and_leaves_what_t
     assert "relay.path" in machine.run("ls /etc/systemd/system/multi-user.target.wants")
     assert machine.run("stat -c %U:%a /var/lib/doorstep") == "doorstep:700\n"
     assert "MemoryMax=384M" in machine.run("cat /etc/systemd/system/relay.service.d/50-board.conf")
+    kinds = " ".join(f"/lib/systemd/system/relay*.{kind}" for kind in ("service", "socket", "path", "timer"))
+    # All together, as they lie there: every program exists, every unit that another names does.
+    told = machine.run(f"systemd-analyze verify --man=no {kinds} 2>&1 || :")
+    assert [line for line in told.splitlines() if "relay" in line] == []
     waits_for_its_line = "/etc/systemd/system/dev-ttyS0.device.wants/relay-console@ttyS0.service"
     assert machine.run(f"readlink {waits_for_its_line}; readlink /etc/systemd/system/serial-getty@ttyS0.service") == (
         "/lib/systemd/system/relay-console@.service\n/dev/null\n"
@@ -119,7 +123,9 @@ def test_the_package_installs_upgrades_goes_back_and_goes_away_and_leaves_what_t
     assert machine.run("/usr/lib/doorstep/slots.sh show") == "runs: b 0.1.1~deb12\nother: a 0.1.0~deb12\non trial\n"
     assert "@anna:box.example" in machine.run(users)
 
-    # The new release does not come up: the gate goes back by itself.
+    # The new release cannot even be imported: the gate goes back by itself.
+    machine.path("/active").touch()
+    machine.run("echo 'raise ImportError' >>/usr/lib/doorstep/b/relay/__init__.py; ! relay board 2>/dev/null")
     assert machine.run("/usr/lib/doorstep/slots.sh judge") == "going back from 0.1.1~deb12 to 0.1.0~deb12\n"
     assert "try-restart relay.service" in machine.path("/asked").read_text()
     assert "@anna:box.example" in machine.run(users)

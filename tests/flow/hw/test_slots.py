@@ -105,7 +105,29 @@ def test_a_new_release_that_is_not_healthy_goes_back_by_itself(machine: Machine,
     machine.set_active(wrong != "does not run")
     assert machine.slots("judge") == "going back from 2 to 1\n"
     assert machine.running == "1"
-    assert (machine.folder / "asked").read_text().splitlines()[-1] == "try-restart relay.service"
+    assert (machine.folder / "asked").read_text().splitlines()[-1] == (
+        "try-restart relay.service relay-console@*.service"
+    )
+
+
+@pytest.mark.parametrize("broken", ["nothing", "not a program", "no interpreter"])
+@pytest.mark.parametrize("provisioned", [True, False])
+def test_a_release_that_cannot_even_be_started_goes_back_by_itself(
+    machine: Machine, broken: str, *, provisioned: bool
+) -> None:
+    if provisioned:
+        (machine.state / "relay.toml").touch()
+    machine.unpack("2")
+    machine.slots("install")
+    program = machine.home / "b/bin/relay"
+    program.unlink()
+    if broken != "nothing":
+        program.write_text("#!/no/such/interpreter\n" if broken == "no interpreter" else "\0")
+        program.chmod(0o755 if broken == "no interpreter" else 0o644)
+    assert machine.slots("judge") == "going back from 2 to 1\n"
+    assert machine.running == "1"
+    asked = (machine.folder / "asked").read_text().splitlines()
+    assert asked[-3:-1] == ["reset-failed relay.service", "start relay.service"]
 
 
 def test_a_release_whose_box_waits_for_its_key_is_judged_later(machine: Machine) -> None:

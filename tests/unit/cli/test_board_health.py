@@ -93,7 +93,7 @@ def test_a_clock_with_an_empty_battery_is_noted(tmp_path: Path) -> None:
 
 def test_a_button_that_the_kernel_does_not_show_is_found(pi: BoardTree) -> None:
     (pi.root / "profile.toml").write_text('[button]\nsource = "evdev"\nkey = 408\n')
-    assert found(pi) == [("warning", "the kernel does not show the button that the profile names")]
+    assert found(pi) == [("note", "the kernel does not show the button that the profile names")]
     assert "button: none" in said(pi)
     pi.button(408)
     assert found(pi) == []
