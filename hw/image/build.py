@@ -163,7 +163,7 @@ def write_hooks(asked: argparse.Namespace, board: Board, names: Names, scratch: 
         shutil.copyfile(HERE / name, write(tree / "usr/lib/doorstep-image" / name, ""))
     (tree / "usr/lib/doorstep-image/first-boot.sh").chmod(0o755)
     shutil.copyfile(HERE / "first-boot.service", write(tree / "etc/systemd/system/doorstep-first-boot.service", ""))
-    cmdline = f"root=UUID={names.root} rw rootwait quiet console={board.console}"
+    cmdline = f"root=UUID={names.root} rw rootwait fsck.repair=yes quiet console={board.console}"
     if board.table == "gpt":
         write(tree / "etc/kernel/cmdline", f"{cmdline}\n")
         write(tree / "etc/kernel/entry-token", "doorstep\n")
@@ -299,7 +299,8 @@ def run(*command: str) -> None:
 
 FSTAB = """# What is acknowledged is synced by itself: the file system's own writes may wait, which spares the card.
 UUID={names.root} / ext4 rw,noatime,commit=300,errors=remount-ro 0 1
-UUID={names.boot_uuid} {board.boot} vfat rw,noatime,umask=0077 0 2
+# A boot partition that is slow or damaged keeps no box from starting once its kernel runs.
+UUID={names.boot_uuid} {board.boot} vfat rw,noatime,umask=0077,nofail,x-systemd.device-timeout=5min 0 2
 tmpfs /tmp tmpfs rw,nosuid,nodev,size=64M 0 0
 """
 JOURNALD = """# Logs stay in memory: on a card they would be most of what is written.
