@@ -18,6 +18,7 @@ from relay.app.backup import Backups
 from relay.app.certificate import Certificate
 from relay.app.doors import Doors
 from relay.app.family import family_door
+from relay.app.flash_book import FlashBookkeeper
 from relay.app.health import HouseReport, Watcher
 from relay.app.house import House, open_house, unlock
 from relay.app.infirmary import Infirmary, NobodyHome, has_room
@@ -202,6 +203,9 @@ async def _serve_house(
             log.get_logger().info("app.opened", boot=house.ledger.boot)
             supervisor.ready(f"serving {house.server}")
             workers.start_soon(keep_told, supervisor, house.ledger, light)
+            book = FlashBookkeeper(house.folder, house.clock)
+            watchers.append(book.watch)
+            workers.start_soon(book.run)
             async with reaching_out(house, listening) as reaching:
                 watchers.extend(reaching)
                 await stop.asked.wait()

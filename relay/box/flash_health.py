@@ -1,13 +1,16 @@
 """How worn the flash under a folder is, and how fast it wears.
 
-eMMC says it itself (Documentation/driver-api/mmc/mmc-dev-attrs.rst of the kernel, JESD84-B51 section 7.4: `life_time`,
-`pre_eol_info`). SD cards say nothing: what was written since the machine started is counted by the kernel
-(Documentation/block/stat.rst).
+eMMC says it itself (JESD84-B51 section 7.4: `life_time`, `pre_eol_info`; the kernel's drivers/mmc/core/mmc.c shows them
+as they are). SD cards say nothing: what was written since the machine started is counted by the kernel
+(Documentation/block/stat.rst), and which card it is says `cid` (Documentation/driver-api/mmc/mmc-dev-attrs.rst).
 """
 
 import dataclasses
 import os
+import time
 from pathlib import Path
+
+from relay.box.attributes import text
 
 _SECTOR_BYTES = 512
 _YEAR_S = 365 * 24 * 3600
@@ -33,28 +36,63 @@ class FlashHealth:
     yearly_bytes: int
 
 
-def look_at_flash(folder: Path, *, root: Path = Path("/")) -> FlashHealth | None:
-    """Return the health of the disk under `folder`, None where it is no block device of this machine."""
-    number = os.stat(folder).st_dev
-    place = root / f"sys/dev/block/{os.major(number)}:{os.minor(number)}"
-    try:
-        disk = place.resolve(strict=True)
-    except OSError:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Counter:
+    """What the kernel counted for one disk.
+
+    Attributes:
+        card: the kernel's name of it, and after a colon what the card calls itself, where it does.
+        sectors: of 512 bytes, written since the machine started.
+        up_s: since then.
+    """
+
+    card: str
+    sectors: int
+    up_s: float
+
+
+def read_counter(folder: Path, *, root: Path = Path("/")) -> Counter | None:
+    """Return what was written to the disk under `folder`, None where it is no block device of this machine."""
+    disk = _disk_under(folder, root)
+    if disk is None:
         return None
-    if (disk / "partition").exists():
-        disk = disk.parent
     try:
-        written_bytes = int((disk / "stat").read_text("ascii").split()[_SECTORS_WRITTEN]) * _SECTOR_BYTES
-        up_s = float((root / "proc/uptime").read_text("ascii").split()[0])
+        sectors = int((disk / "stat").read_text("ascii").split()[_SECTORS_WRITTEN])
+        return Counter(f"{disk.name}:{text(disk / 'device/cid')}", sectors, _up_s(root))
     except (OSError, ValueError, IndexError):
         return None
+
+
+def look_at_flash(folder: Path, *, root: Path = Path("/")) -> FlashHealth | None:
+    """Return the health of the disk under `folder`, None where it is no block device of this machine."""
+    disk, counter = _disk_under(folder, root), read_counter(folder, root=root)
+    if disk is None or counter is None:
+        return None
+    written_bytes = counter.sectors * _SECTOR_BYTES
     return FlashHealth(
         device=disk.name,
         used_percent=_used_percent(disk / "device/life_time"),
         reserve=_reserve(disk / "device/pre_eol_info"),
         written_bytes=written_bytes,
-        yearly_bytes=int(written_bytes / max(up_s, 1.0) * _YEAR_S),
+        yearly_bytes=int(written_bytes / max(counter.up_s, 1.0) * _YEAR_S),
     )
+
+
+def _disk_under(folder: Path, root: Path) -> Path | None:
+    try:
+        number = os.stat(folder).st_dev
+        disk = (root / f"sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve(strict=True)
+    except OSError:
+        return None
+    return disk.parent if (disk / "partition").exists() else disk
+
+
+def _up_s(root: Path) -> float:
+    try:
+        return float((root / "proc/uptime").read_text("ascii").split()[0])
+    except OSError:
+        # A service that is shown its own processes only (ProcSubset=pid) asks the kernel.
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _used_percent(path: Path) -> int | None:

@@ -18,6 +18,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "firmware_profiles"
 OVERRIDE = "profile.toml"
 SCHEMA = 1
 _KEY_MAX = 0x2FF
+# KEY_POWER, KEY_SLEEP, KEY_SUSPEND, KEY_POWER2 and KEY_RESTART: logind.conf(5), HandlePowerKey= and those after it.
+_KEYS_OF_POWER = (116, 142, 205, 356, 408)
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
@@ -64,10 +66,15 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """What the state folder lies on, where it cannot be found out."""
+    """What the state folder lies on, where it cannot be found out.
+
+    Attributes:
+        endurance_gb: how much may be written to it in its life, in 10^9 bytes; 0 where nobody says.
+    """
 
     kind: str = "auto"
     erase_block_kib: int = 4096
+    endurance_gb: int = 0
     wear_source: str = "auto"
 
     def __post_init__(self) -> None:
@@ -131,6 +138,8 @@ class Button:
         _one_of("button.source", self.source, ("none", "evdev"))
         if self.source == "evdev" and not 0 < self.key <= _KEY_MAX:
             raise ConfigError(f"button.source is evdev: button.key is missing, 1 to {_KEY_MAX}")
+        if self.key in _KEYS_OF_POWER:
+            raise ConfigError(f"button.key is {self.key}: systemd-logind would turn the board off, or start it again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

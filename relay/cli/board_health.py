@@ -11,6 +11,7 @@ from relay.base.clock import is_set
 from relay.base.errors import ConfigError
 from relay.box.board import own_profile
 from relay.box.button import ALLOW_AFTER_S, RESET_AFTER_S, find_button
+from relay.box.flash_book import look_in_book
 from relay.box.flash_health import look_at_flash
 from relay.box.profile import OVERRIDE, Profile
 from relay.box.randomness import random_source
@@ -20,6 +21,7 @@ from relay.box.watchdog import HardwareWatchdog, look_at_watchdog
 
 _ROOT = Path("/")
 _WORN_PERCENT = 90
+_FEW_YEARS = 2
 _DROP_IN = "/etc/systemd/system.conf.d/60-doorstep.conf"
 
 
@@ -34,7 +36,7 @@ def look(folder: Path, profile: Profile, root: Path = _ROOT) -> dict[str, Any]:
         "warm_from_c": profile.thermal.warn_c,
         "cooling": [dataclasses.asdict(device) for device in look_at_cooling(root / "sys")],
         "undervoltage": is_undervolted(profile.thermal.undervoltage_hwmon, root / "sys"),
-        "flash": None if flash is None else dataclasses.asdict(flash),
+        "flash": None if flash is None else dataclasses.asdict(flash) | _book(folder, profile, root),
         "watchdog": None if watchdog is None else dataclasses.asdict(watchdog),
         "rtc": None if rtc is None else dataclasses.asdict(rtc),
         "clock_set": is_set(_now_s()),
@@ -53,8 +55,7 @@ def say(health: dict[str, Any]) -> list[str]:
         lines.append(f"power supply: {'too weak' if health['undervoltage'] else 'good'}")
     if flash := health["flash"]:
         worn = "" if flash["used_percent"] is None else f", {flash['used_percent']} % of its life used"
-        yearly_gib = flash["yearly_bytes"] / 2**30
-        lines.append(f"flash: {flash['device']}{worn}, {yearly_gib:.0f} GiB a year written at the pace since the start")
+        lines.append(f"flash: {flash['device']}{worn}, {_pace_words(flash)}")
     holding = f"hold {ALLOW_AFTER_S:.0f} s to allow changes, {RESET_AFTER_S:.0f} s to reset"
     return [
         *lines,
@@ -75,6 +76,32 @@ def _watchdog_words(watchdog: dict[str, Any] | None) -> str:
 def _clock_words(health: dict[str, Any]) -> str:
     told = "set" if health["clock_set"] else "not set"
     return f"{told}, {health['rtc']['name'] if health['rtc'] else 'none that goes on without power'}"
+
+
+def _book(folder: Path, profile: Profile, root: Path) -> dict[str, Any]:
+    """Return what an average day and a year of them write, and for how many years the card bears that."""
+    book = look_in_book(folder, _now_s() if is_set(_now_s()) else None, root)
+    if book is None or book.daily_bytes is None:
+        return {"daily_bytes": None, "years_left": None}
+    years_left = book.years_left(profile.storage.endurance_gb * 10**9)
+    return {
+        "daily_bytes": book.daily_bytes,
+        "yearly_bytes": book.yearly_bytes,
+        "booked_bytes": book.total_bytes,
+        "years_left": None if years_left is None else round(years_left, 1),
+    }
+
+
+def _pace_words(flash: dict[str, Any]) -> str:
+    yearly = f"{flash['yearly_bytes'] / 2**30:.0f} GiB a year"
+    if flash["daily_bytes"] is None:
+        return f"{yearly} written at the pace since the start"
+    left = "" if flash["years_left"] is None else f", of which the card bears {_years(flash['years_left'])}"
+    return f"{flash['daily_bytes'] / 2**20:.1f} MiB a day, {yearly} written{left}"
+
+
+def _years(years: float) -> str:
+    return "a century" if years >= 100 else f"{years:.1f} years"
 
 
 def _slowed(health: dict[str, Any]) -> bool:
@@ -116,6 +143,10 @@ def _find_worn_flash(health: dict[str, Any], _profile: Profile) -> Iterator[Find
     if used_percent >= _WORN_PERCENT or flash["reserve"] in ("warning", "urgent"):
         level = "fault" if flash["reserve"] == "urgent" or used_percent > 100 else "warning"
         yield Finding(level, f"the flash {flash['device']} is worn out", "make a backup now, then replace it")
+    elif flash.get("years_left") is not None and flash["years_left"] < _FEW_YEARS:
+        daily_mib = flash["daily_bytes"] / 2**20
+        what = f"the card {flash['device']} bears {_years(flash['years_left'])} of {daily_mib:.0f} MiB a day"
+        yield Finding("warning", what, "see who else writes to it (iotop -a), or use a card for recording, or an SSD")
 
 
 def _find_idle_watchdog(health: dict[str, Any], profile: Profile) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from relay.box import button
 
-KEY = 408
+KEY = 141
 
 
 class PipeDevice:

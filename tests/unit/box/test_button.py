@@ -10,7 +10,7 @@ from relay.box.button import EVENT, ButtonGoneError, Hold, Pressed, PushButton, 
 from relay.box.profile import Button
 from tests.fakes.input_device import FakeInputDevice
 
-KEY, OTHER = 408, 114
+KEY, OTHER = 141, 114
 
 
 @pytest.fixture
@@ -185,20 +185,20 @@ def kernel(root: Path, event: str, name: str, keys: str) -> None:
 
 
 def test_the_button_is_found_by_its_key_and_by_the_name_of_its_device(tmp_path: Path) -> None:
-    # KEY_RESTART, 408, is bit 24 of the seventh word of 64 bits.
+    # KEY_SETUP, 141, is bit 13 of the third word of 64 bits.
     kernel(tmp_path, "event0", "vc4-hdmi", "1 0")
-    kernel(tmp_path, "event10", "soc:shutdown_button", "1000000 0 0 0 0 0 0")
-    kernel(tmp_path, "event2", "gpio-keys", "1000000 0 0 0 0 0 10000000000000")
-    kernel(tmp_path, "event3", "broken", "zebra 0 0 0 0 0 0")
-    assert find_button(Button(source="evdev", key=408), tmp_path) == tmp_path / "dev/input/event2"
-    shutdown = Button(source="evdev", key=408, device="soc:shutdown_button")
+    kernel(tmp_path, "event10", "soc:shutdown_button", "2000 0 0")
+    kernel(tmp_path, "event2", "gpio-keys", "2000 0 10000000000000")
+    kernel(tmp_path, "event3", "broken", "zebra 0 0")
+    assert find_button(Button(source="evdev", key=141), tmp_path) == tmp_path / "dev/input/event2"
+    shutdown = Button(source="evdev", key=141, device="soc:shutdown_button")
     assert find_button(shutdown, tmp_path) == tmp_path / "dev/input/event10"
-    assert find_button(Button(source="evdev", key=116), tmp_path) is None
+    assert find_button(Button(source="evdev", key=30), tmp_path) is None
     assert find_button(Button(), tmp_path) is None
 
 
 def test_the_button_may_be_named_by_its_path(tmp_path: Path) -> None:
-    button = Button(source="evdev", key=408, device="/dev/input/by-path/platform-keys-event")
+    button = Button(source="evdev", key=141, device="/dev/input/by-path/platform-keys-event")
     assert find_button(button, tmp_path) is None
     path = tmp_path / "dev/input/by-path/platform-keys-event"
     path.parent.mkdir(parents=True)
@@ -208,9 +208,9 @@ def test_the_button_may_be_named_by_its_path(tmp_path: Path) -> None:
 
 def test_a_board_without_a_button_or_with_one_that_cannot_be_opened_has_none(tmp_path: Path) -> None:
     assert open_button(Button(), tmp_path) is None
-    kernel(tmp_path, "event0", "gpio-keys", "1000000 0 0 0 0 0 0")
-    assert open_button(Button(source="evdev", key=408), tmp_path) is None
+    kernel(tmp_path, "event0", "gpio-keys", "2000 0 0")
+    assert open_button(Button(source="evdev", key=141), tmp_path) is None
     device = tmp_path / "dev/input/event0"
     device.parent.mkdir(parents=True)
     device.write_text("a file is no input device")
-    assert open_button(Button(source="evdev", key=408), tmp_path) is None
+    assert open_button(Button(source="evdev", key=141), tmp_path) is None

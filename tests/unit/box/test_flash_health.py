@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.box.flash_health import look_at_flash
+from relay.box.flash_health import look_at_flash, read_counter
 
 # reads, merged, sectors, ms, writes, merged, sectors written, ms, in flight, ms, weighted ms
 STAT = "  120 0 9000 80 4000 100 2000000 900 0 500 980 0 0 0 0 12 3\n"
@@ -58,3 +58,19 @@ def test_emmc_says_how_worn_it_is(tmp_path: Path, life: str, reserve: str, perce
 
 def test_a_folder_on_no_disk_of_this_machine_has_no_health(tmp_path: Path) -> None:
     assert look_at_flash(tmp_path, root=tmp_path / "nowhere") is None
+
+
+def test_a_service_that_sees_no_uptime_asks_the_kernel(tmp_path: Path) -> None:
+    root = card(tmp_path, cid="1b534d30")
+    (root / "proc/uptime").unlink()
+    counter = read_counter(tmp_path, root=root)
+    assert counter is not None
+    assert (counter.card, counter.sectors) == ("mmcblk0:1b534d30", 2_000_000)
+    assert counter.up_s > 0
+    (tmp_path / "sys/devices/platform/mmc0/block/mmcblk0/stat").write_text("1 2 3\n")
+    assert read_counter(tmp_path, root=root) is None
+
+
+def test_the_disk_of_this_machine_has_a_counter_where_it_has_a_disk() -> None:
+    place = Path("/sys/dev/block") / "{}:{}".format(*(f(os.stat("/").st_dev) for f in (os.major, os.minor)))
+    assert (read_counter(Path("/")) is not None) == place.exists()

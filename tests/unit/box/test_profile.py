@@ -48,9 +48,9 @@ def test_no_two_profiles_claim_the_same_board() -> None:
 
 def test_single_values_can_be_overridden(tmp_path: Path) -> None:
     override = tmp_path / "profile.toml"
-    override.write_text('[button]\nsource = "evdev"\ndevice = "gpio-keys"\nkey = 408\n[thermal]\nwarn_c = 60\n')
+    override.write_text('[button]\nsource = "evdev"\ndevice = "gpio-keys"\nkey = 141\n[thermal]\nwarn_c = 60\n')
     profile = load_profile("raspberry-pi-4b", override=override)
-    assert (profile.button.device, profile.button.key, profile.thermal.warn_c) == ("gpio-keys", 408, 60)
+    assert (profile.button.device, profile.button.key, profile.thermal.warn_c) == ("gpio-keys", 141, 60)
     assert profile.thermal.critical_c == load_profile("raspberry-pi-4b").thermal.critical_c
     assert load_profile("raspberry-pi-4b", override=tmp_path / "none.toml") == load_profile("raspberry-pi-4b")
 
@@ -60,6 +60,7 @@ def test_single_values_can_be_overridden(tmp_path: Path) -> None:
     [
         ("colour = 1", "profile desk: unknown section colour"),
         ("[thermal]\nwarm_c = 1", "unknown setting in thermal warm_c"),
+        ('[button]\nsource = "evdev"\nkey = 408', "systemd-logind would turn the board off"),
         ('[button]\nsource = "gpio"', "button.source is 'gpio'"),
         ('[watchdog]\ndriver = "bcm2835-wdt"\nhw_max_s = 16', "bcm2835-wdt takes 15 at most"),
         ('[button]\nsource = "evdev"', "button.key is missing"),

@@ -17,7 +17,7 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "sys/class/leds/ACT/trigger").write_text("[none] timer\n")
     (tmp_path / "state").mkdir()
     (tmp_path / "state/profile.toml").write_text(
-        '[button]\nsource = "evdev"\ndevice = "/dev/input/event0"\nkey = 408\n[leds]\nstatus = ["PWR", "ACT"]\n'
+        '[button]\nsource = "evdev"\ndevice = "/dev/input/event0"\nkey = 141\n[leds]\nstatus = ["PWR", "ACT"]\n'
     )
     (tmp_path / "proc/device-tree").mkdir(parents=True)
     (tmp_path / "proc/device-tree/compatible").write_bytes(b"linux,dummy-virt\0")

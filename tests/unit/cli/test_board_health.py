@@ -1,12 +1,16 @@
+import datetime
 from pathlib import Path
 
 import pytest
 
 from relay.base import clock
+from relay.box.flash_book import FlashBook, write_book
 from relay.box.profile import Watchdog, load_profile
 from relay.cli import board
 from relay.cli.board_health import find_on_the_board
 from tests.fakes.board_tree import BoardTree
+
+CARD = "mmcblk0:1b534d3030303030"
 
 
 @pytest.fixture
@@ -92,9 +96,20 @@ def test_a_clock_with_an_empty_battery_is_noted(tmp_path: Path) -> None:
 
 
 def test_a_button_that_the_kernel_does_not_show_is_found(pi: BoardTree) -> None:
-    (pi.root / "profile.toml").write_text('[button]\nsource = "evdev"\nkey = 408\n')
+    (pi.root / "profile.toml").write_text('[button]\nsource = "evdev"\nkey = 141\n')
     assert found(pi) == [("note", "the kernel does not show the button that the profile names")]
     assert "button: none" in said(pi)
-    pi.button(408)
+    pi.button(141)
     assert found(pi) == []
     assert "button: /dev/input/event0, hold 3 s to allow changes, 10 s to reset" in said(pi)
+
+
+def test_a_card_that_wears_too_fast_is_found_from_what_a_day_writes(pi: BoardTree) -> None:
+    today = int(datetime.datetime.now(datetime.UTC).timestamp()) // 86_400
+    gib, sectors = 2**30, 2_000_000
+    write_book(pi.root, FlashBook(CARD, sectors, 80_000.0, 90 * gib, ((today - 10, gib), (today - 1, 89 * gib))))
+    assert found(pi) == []
+    assert any("9216.0 MiB a day, 3285 GiB a year written, of which the card bears" in line for line in said(pi))
+    days = ((today - 10, 400 * gib), (today - 1, 0))
+    write_book(pi.root, FlashBook(CARD, sectors, 80_000.0, 400 * gib, days))
+    assert found(pi) == [("warning", "the card mmcblk0 bears 1.8 years of 40960 MiB a day")]
