@@ -13,6 +13,7 @@ from relay.box.attributes import number, text
 BROADCOM_DRIVERS = ("bcm2835-wdt", "bcm2835_wdt")
 BROADCOM_MAX_S = 15
 _BROADCOM_TURN_S = 16
+_BROADCOM_IDENTITY = "Broadcom BCM2835"
 _CARD_RESET = 0x20
 _WATCHDOGS = "sys/class/watchdog"
 
@@ -23,7 +24,7 @@ class HardwareWatchdog:
 
     Attributes:
         device: its name under `/dev`.
-        driver: the kernel's name of the driver, empty for one without hardware (softdog).
+        driver: the kernel's name of the driver, empty where it does not say whose device it is (softdog, i6300esb).
         identity: what the driver calls it.
         timeout_s: after how long without food it resets the board.
         max_timeout_s: the longest it takes; None where the kernel does not say.
@@ -44,7 +45,9 @@ class HardwareWatchdog:
     @property
     def true_timeout_s(self) -> int:
         """Return after how long it really resets the board, where a driver of Broadcom's took more than it can."""
-        if self.driver in BROADCOM_DRIVERS and self.timeout_s > BROADCOM_MAX_S:
+        # Not every driver says to which device its watchdog belongs; its identity it always says.
+        is_broadcom = self.driver in BROADCOM_DRIVERS or self.identity.startswith(_BROADCOM_IDENTITY)
+        if is_broadcom and self.timeout_s > BROADCOM_MAX_S:
             return self.timeout_s % _BROADCOM_TURN_S
         return self.timeout_s
 

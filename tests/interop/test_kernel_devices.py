@@ -1,4 +1,7 @@
-"""The fakes of the board's hardware against the kernel's own, where this machine has it (uinput, hw_random)."""
+"""The fakes of the board's hardware against the kernel's own, where this machine has it (uinput, hw_random).
+
+All of it passed on Debian 13's kernel in an emulated arm64 board; watchdog, clock and block device were read there too.
+"""
 
 import contextlib
 import errno

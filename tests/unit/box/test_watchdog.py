@@ -55,9 +55,12 @@ def test_an_older_kernel_does_not_say_the_longest_time(pi: BoardTree) -> None:
     assert seen(pi).max_timeout_s is None
 
 
-def test_a_watchdog_in_software_has_no_driver_of_a_device(pi: BoardTree) -> None:
+def test_a_watchdog_that_names_no_device_is_known_by_its_identity(pi: BoardTree) -> None:
+    pi.watchdog(pi.profile.watchdog, timeout_s=60)
     (pi.watchdog_folder / "device/driver").unlink()
-    assert seen(pi).driver == ""
+    assert (seen(pi).driver, seen(pi).true_timeout_s) == ("", 60)
+    pi.write("sys/class/watchdog/watchdog0/identity", "Broadcom BCM2835 Watchdog timer\n")
+    assert seen(pi).true_timeout_s == 12
 
 
 def test_a_board_without_one_has_none(tmp_path: Path) -> None:

@@ -96,10 +96,10 @@ def test_a_clock_with_an_empty_battery_is_noted(tmp_path: Path) -> None:
 
 
 def test_a_button_that_the_kernel_does_not_show_is_found(pi: BoardTree) -> None:
-    (pi.root / "profile.toml").write_text('[button]\nsource = "evdev"\nkey = 141\n')
+    (pi.root / "profile.toml").write_text('[button]\nsource = "evdev"\nkey = 148\n')
     assert found(pi) == [("note", "the kernel does not show the button that the profile names")]
     assert "button: none" in said(pi)
-    pi.button(141)
+    pi.button(148)
     assert found(pi) == []
     assert "button: /dev/input/event0, hold 3 s to allow changes, 10 s to reset" in said(pi)
 
