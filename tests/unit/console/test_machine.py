@@ -29,6 +29,7 @@ def test_a_program_sets_a_box_up_without_a_banner_or_prompt() -> None:
     applied = person.ask(seq=5, verb="apply")
     assert applied["seq"] == 5
     assert applied["result"]["owner"] == "@anna:box.example"
+    assert not [name for name in applied["result"] if name.startswith("qr")]
     assert all(line.startswith("{") for line in person.seen.decode().splitlines())
     assert b"swordfish" not in person.seen
 

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from relay.base.limits import MAX_CONSOLE_LINE_BYTES, MAX_CONSOLE_WAITING_BYTES
 from relay.console.actions import Leave
+from relay.console.checked import add_checksum
 from tests.fakes.console_operator import PASSPHRASE, URL, MemoryBox
 from tests.fakes.console_person import Person
+from tests.fakes.hostile_cable import HostileCable
 
 SETUP = ("setup", "box.example", "anna", "swordfish", "swordfish", "", "", "yes")
 LINES = st.sampled_from(
@@ -379,3 +381,19 @@ def test_an_appliance_is_set_up_without_knowing_addresses() -> None:
     seen = person.type("", "setup", "box.example", "anna", "swordfish", "swordfish")
     assert "servers reach it at [::]:18448, apps at [::]:443" in seen
     assert "Owner: @anna:box.example" in person.type("yes")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 60), st.lists(LINES, max_size=10))
+def test_a_cable_that_damages_what_it_carries_makes_nothing_happen_that_takes_a_checksum(
+    seed: int, one_in: int, lines: list[bytes]
+) -> None:
+    person = Person(MemoryBox(provisioned=True))
+    cable = HostileCable(seed, one_in=one_in)
+    wanted = add_checksum(b'{"seq":7,"verb":"user_add","name":"otto","password":"long pw 1"}') + b"\n"
+    for line in lines:
+        person.send(cable.carry(line) + cable.carry(wanted))
+        assert person.box.users.get("otto", "long pw 1") == "long pw 1"
+    person.act(person.session.unplugged())
+    assert Person.replies(person.send(b"\x03\n" + wanted))[-1]["ok"]
+    assert sum(fields.get("name") == "otto" and fields["verb"] == "user_add" for fields in person.box.asked) == 1
