@@ -34,7 +34,7 @@ from relay.app.supervised import ask_for_time, keep_told
 from relay.app.uplink import reaching_out
 from relay.base import log
 from relay.base.config import Config, load
-from relay.base.errors import DamagedError, RelayError, StorageError
+from relay.base.errors import DamagedError, NewerFormatError, RelayError, StorageError
 from relay.box.board import status_light
 from relay.box.light import Shown, StatusLight
 from relay.box.service import Supervisor
@@ -103,7 +103,7 @@ async def _serve(folder: Path, config: Config) -> bool:
                 return stop.restart
             patience = await waiting.start(ask_for_time, Supervisor(), folder)
             house = await stack.enter_async_context(open_house(folder, config, keys=keys))
-        except (DamagedError, StorageError, UpgradeError) as fault:
+        except (DamagedError, NewerFormatError, StorageError, UpgradeError) as fault:
             patience.cancel()
             light.show(Shown.ATTENTION)
             waiting.start_soon(start_again_when_due, folder, stop)

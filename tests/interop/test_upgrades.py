@@ -1,5 +1,6 @@
 """The stored folder of a release as a user meets it: started by `relay up`, killed meanwhile, refused when newer."""
 
+import json
 import os
 import re
 import subprocess
@@ -65,6 +66,20 @@ def test_an_old_folder_serves_again_even_after_kills_in_the_middle_of_its_upgrad
             process.terminate()
 
 
+def stays_up_saying(folder: Path, what: str) -> None:
+    """See that `relay up` neither serves nor ends: whoever starts it would do that again and again."""
+    command = [sys.executable, "-m", "relay", "up", "--headless", "--state", str(folder / "state")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
+        try:
+            assert process.stderr is not None
+            assert any(what in line for line in process.stderr)
+            asked = relay(folder, "status", "--json", "--wait", "10")
+            assert json.loads(asked.stdout)["ledger"]["fault_code"] == "storage.newer_format"
+            assert process.poll() is None
+        finally:
+            process.terminate()
+
+
 def test_a_newer_folder_is_refused_in_one_line_and_the_doctor_knows(stored: Path, tmp_path: Path) -> None:
     for name in ("root.a", "root.b"):
         page = tmp_path / "state" / "journal" / name
@@ -72,11 +87,12 @@ def test_a_newer_folder_is_refused_in_one_line_and_the_doctor_knows(stored: Path
         content[4:6] = (STATE_FORMAT + 1).to_bytes(2, "little")
         page.write_bytes(content)
     before = {path: path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()}
-    for words in (("up", "--headless"), ("user", "list")):
-        outcome = relay(tmp_path, *words)
-        assert outcome.returncode == 1
-        (line,) = outcome.stderr.splitlines()
-        assert f"newer release: format {STATE_FORMAT + 1}, this release knows {STATE_FORMAT}; install" in line
+    what = f"newer release: format {STATE_FORMAT + 1}, this release knows {STATE_FORMAT}; install"
+    outcome = relay(tmp_path, "user", "list")
+    assert outcome.returncode == 1
+    (line,) = outcome.stderr.splitlines()
+    assert what in line
+    stays_up_saying(tmp_path, what)
     outcome = relay(tmp_path, "doctor")
     assert outcome.returncode == 1
     assert f"format {STATE_FORMAT + 1}, this release knows {STATE_FORMAT}" in outcome.stdout
