@@ -8,7 +8,10 @@ from relay.base.config import StoreConfig
 from relay.box.disks import disks_under
 
 NOTHING_PROTECTED = "none: desk profile"
-_SEALED = "no message, no person and no room: it is all sealed; server name and certificate stand there in the open"
+_SEALED = (
+    "no message, no person and no room: it is all sealed; the settings, the certificate and its key are not: "
+    "after a theft get a new certificate"
+)
 _ALL = "everything"
 
 

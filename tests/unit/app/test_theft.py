@@ -57,6 +57,8 @@ def test_what_a_theft_reveals_is_said_for_each_place_of_the_key(
     assert found.protection == protection
     assert found.card.startswith(card)
     assert found.box.startswith(box)
+    # The keys of certificates lie in the folder as they are.
+    assert ("get a new certificate" in found.card) == (card == SEALED)
 
 
 def test_every_source_is_told_about() -> None:
