@@ -217,7 +217,7 @@ def status(state: Path, wait_s: float, *, as_json: bool) -> None:
 @click.option("--wait", "wait_s", type=click.FloatRange(0, 3600), default=0.0, metavar="S", help="for it to run")
 @click.option("--repair", is_flag=True, help="mend a damaged state folder; what cannot be kept is named")
 def doctor(state: Path, wait_s: float, *, as_json: bool, repair: bool) -> None:
-    """Show what is wrong and what to do next."""
+    """Show what is wrong and what to do next; of a running box also how the world sees it, within 5 s."""
     if repair:
         result = operate(state, {"verb": "repair"})
         _answer(result, "\n".join(result["lines"]), as_json=as_json)
