@@ -5,8 +5,8 @@
 
 No loop device: the file systems are filled by mke2fs -d and mtools. Needs mmdebstrap, e2fsprogs, dosfstools, mtools,
 fdisk, device-tree-compiler; for another processor than this one's qemu-user-static with binfmt_misc. The same inputs
-(package, Debian's packages of that moment, SOURCE_DATE_EPOCH) give the same contents; hw/README.md says which bytes
-still differ. Whatever depends on the board the card is put into is settled there, at its first start.
+(package, Debian's packages of that moment, SOURCE_DATE_EPOCH) give the same contents. Whatever depends on the board the
+card is put into is settled there, at its first start.
 """
 
 import argparse

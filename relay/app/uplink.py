@@ -63,8 +63,8 @@ def _announcer(house: House, listening: Mapping[str, str]) -> "Announcer":
         about = ("txtvers=1", f"server={house.server}", *([f"url={url}"] if url else []))
         services.append(Service("_doorstep", ports["client"], about))
     if "federation" in ports:
-        # Both are registered with IANA for Matrix federation; the specification (v1.19, Resolving server names)
-        # prefers the first.
+        # Server-Server API v1.19, Resolving server names: the first is the name registered with IANA (MSC4040), the
+        # second is deprecated and what older servers look for.
         about = ("txtvers=1", f"server={house.server}")
         services += [Service(kind, ports["federation"], about) for kind in ("_matrix-fed", "_matrix")]
     host = settings.host or socket.gethostname().partition(".")[0] or "doorstep"

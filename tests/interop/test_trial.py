@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from relay.base.config import load
-from tests.interop.box_process import BoxProcess
+from tests.interop.box_process import PASSWORD, BoxProcess
 from tests.interop.serial_person import SerialPerson
 from tests.interop.test_console import process
 
@@ -42,8 +42,9 @@ def test_what_nobody_says_is_right_goes_back_though_the_cable_is_out(authority: 
     ):
         person.wake()
         before = (box.state / "relay.toml").read_bytes()
-        ask(person, seq=1, verb="set", settings={"log.level": "debug"})
-        assert ask(person, seq=2, verb="apply", confirm_s=2)["result"]["restarting"]
+        assert ask(person, seq=1, verb="unlock", secret=PASSWORD)["ok"]
+        ask(person, seq=2, verb="set", settings={"log.level": "debug"})
+        assert ask(person, seq=3, verb="apply", confirm_s=2)["result"]["restarting"]
         assert load(box.state).log.level == "debug"
         person.unplug()
         wait_until(lambda: not (box.state / "relay.toml.trial").exists())
