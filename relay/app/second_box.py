@@ -16,6 +16,7 @@ import trio
 from relay.app.house import TABLES
 from relay.app.network import MEDIA_FOLDER
 from relay.app.restoring import Restorer
+from relay.base.clock import SystemClock
 from relay.base.config import StandbyConfig
 from relay.base.errors import ConflictError, DamagedError, NotFoundError
 from relay.delivery.standby.opening import open_target
@@ -101,7 +102,7 @@ def make_second_box(source: Source, restorer: Restorer) -> Found:
 
 
 async def _fetch(source: Source, restorer: Restorer, found: Found) -> tuple[Follower, frozenset[str]]:
-    async with open_target(source.settings, source.folder) as target:
+    async with open_target(source.settings, source.folder, SystemClock()) as target:
         reader = Reader(target, source.key, await _choose(target, source.box))
         await reader.open()
         await _fetch_base(reader, restorer, found)

@@ -78,7 +78,7 @@ def _make(house: House) -> "Standby":
         describe=partial(_describe, house),
         known_files=known_file_ids,
     )
-    opening = partial(open_target, settings, house.folder)
+    opening = partial(open_target, settings, house.folder, house.clock)
     return room.Standby(copied, settings.target, opening, base_after_mib=settings.base_after_mib)
 
 
@@ -101,7 +101,9 @@ def _find(standby: "Standby") -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"the standby's target does not take anything: {status.fault}; {lacking}",
-            "look at the target and at the settings of [standby]; the box goes on, and catches up by itself",
+            "set the clock: time set, in UTC; the copy catches up by itself"
+            if status.waits_for_clock
+            else "look at the target and at the settings of [standby]; the box goes on, and catches up by itself",
         )
     elif status.behind_s > _FAR_BEHIND_S:
         yield Finding(

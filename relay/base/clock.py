@@ -45,6 +45,11 @@ def is_set(now_s: float) -> bool:
     return now_s >= EARLIEST.timestamp()
 
 
+def system_knows_time() -> bool:
+    """Return whether the kernel's clock is set."""
+    return is_set(SystemClock().wall_ms() / 1000)
+
+
 def was_set(at_ms: int) -> bool:
     """Return whether the clock can have been right that `at_ms`, which some release wrote down, was taken from."""
     return at_ms >= RELEASED_MS

@@ -17,7 +17,7 @@ import trio
 
 from relay.admin.client import NotRunningError, ask
 from relay.admin.operations import Finding
-from relay.base.clock import SystemClock
+from relay.base.clock import SystemClock, system_knows_time
 from relay.base.config import Config, load
 from relay.base.errors import ConfigError, RelayError
 from relay.base.ids import ServerName, split_server_name
@@ -53,6 +53,9 @@ def find_outside(folder: Path) -> list[Finding]:
 
 def find_on_the_network(folder: Path, config: Config, outside: Sequence[str]) -> list[Finding]:
     """Return what keeps the world from finding the running box; `outside` are its addresses as its routers told."""
+    if not system_knows_time():
+        what = "uplink.clock: whether others find the box is not looked at: the clock is not set"
+        return [Finding("note", what, "set the clock: time set, in UTC; then ask again")]
 
     async def look() -> list[Finding]:
         found: list[Finding] = []

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import trio
 
+from relay.base.clock import system_knows_time
 from relay.base.errors import Fault, UnreachableError
 from relay.transport.destination import Destination, is_private
 
@@ -67,7 +68,7 @@ class TcpDialer:
         context: for TLS, with the CAs to trust.
         allow_private: whether private and loopback addresses are connected to.
         timeout_s: for one connection, name and handshake included.
-        knows_time: whether the clock is set, without which no certificate is valid or not.
+        knows_time: whether the clock is set, without which no certificate is valid or not; the kernel's by default.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class TcpDialer:
         *,
         allow_private: bool,
         timeout_s: float,
-        knows_time: Callable[[], bool] = lambda: True,
+        knows_time: Callable[[], bool] = system_knows_time,
     ) -> None:
         self._context = context
         self._allow_private = allow_private

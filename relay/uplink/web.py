@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from relay.base.clock import system_knows_time
 from relay.base.errors import ConfigError, InvalidInputError, TooLargeError, UnreachableError
 from relay.base.limits import MAX_AUTHORITY_ANSWER_BYTES
 
@@ -46,10 +47,12 @@ class Web:
         """Return the answer, whatever its status; a redirect is not followed.
 
         Raises:
-            UnreachableError: nobody answers, or nobody whose certificate is trusted.
+            UnreachableError: nobody answers, nobody whose certificate is trusted, or the clock is not set.
             InvalidInputError: `url` is none of https.
             TooLargeError: the answer is.
         """
+        if not system_knows_time():
+            raise UnreachableError("the clock is not set: nobody's certificate can be checked")
         place = urlsplit(url)
         if place.scheme != "https" or not place.hostname:
             raise InvalidInputError("the address does not begin with https://")

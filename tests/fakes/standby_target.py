@@ -12,6 +12,7 @@ class MemoryTarget:
     Attributes:
         logs: entries by log, in order.
         down: whether nobody answers.
+        fault: what every request raises, if anything.
         writes: how many entries were written.
     """
 
@@ -22,6 +23,7 @@ class MemoryTarget:
     def __init__(self) -> None:
         self.logs: dict[str, dict[str, bytes]] = {}
         self.down = False
+        self.fault: Exception | None = None
         self.writes = 0
         self.delay_s = 0.0
         self.lose_answers = 0
@@ -69,5 +71,7 @@ class MemoryTarget:
         await trio.lowlevel.checkpoint()
         if self.delay_s:
             await trio.sleep(self.delay_s)
+        if self.fault is not None:
+            raise self.fault
         if self.down:
             raise UnreachableError("nobody is there")

@@ -7,6 +7,7 @@ import pytest
 from relay.base.errors import ConfigError, InvalidInputError, TooLargeError, UnreachableError
 from relay.base.limits import MAX_AUTHORITY_ANSWER_BYTES
 from relay.cli.bench.servers import free_port
+from relay.uplink import web as web_module
 from relay.uplink.web import Web
 from tests.fakes.https_server import Came, https_server
 
@@ -35,6 +36,14 @@ def test_an_answer_may_be_as_long_as_the_limit_and_no_longer(tmp_path: Path) -> 
 def test_a_redirect_is_an_answer_and_a_head_has_no_body(tmp_path: Path) -> None:
     with https_server(tmp_path, sized) as server:
         assert Web(server.ca).ask("GET", f"{server.url}/elsewhere").status == 302
+
+
+def test_before_the_clock_is_set_nobody_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with https_server(tmp_path, sized) as server:
+        monkeypatch.setattr(web_module, "system_knows_time", lambda: False)
+        with pytest.raises(UnreachableError, match="clock"):
+            Web(server.ca).ask("GET", f"{server.url}/a")
+        assert not server.came
 
 
 def test_whom_nobody_certified_is_not_asked(tmp_path: Path) -> None:

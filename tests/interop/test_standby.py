@@ -7,11 +7,14 @@ import pytest
 import trio
 import trustme
 
+from relay.base.clock import EARLIEST, SystemClock
 from relay.base.config import StandbyConfig
 from relay.base.errors import PeerRefusedError, UnreachableError
 from relay.delivery.standby.opening import open_target
 from relay.delivery.standby.target import AnotherWriterError
+from relay.transport.dialing import ClockNotSetError
 from relay.transport.wire.nkeys import parse_seed
+from tests.fakes.clock import FakeClock
 from tests.fakes.standby_contract import check_target
 from tests.interop.standby_peers import Engine, Nats, Store
 from tests.interop.synapse_peer import write_certificate
@@ -33,15 +36,29 @@ def settings(engine: Engine, **others: str) -> StandbyConfig:
 
 def test_a_real_engine_does_what_a_target_does(engine: Engine) -> None:
     async def check() -> None:
-        async with open_target(settings(engine), Path("/")) as target:
+        async with open_target(settings(engine), Path("/"), SystemClock()) as target:
             await check_target(target)
 
     trio.run(check)
 
 
+def test_before_the_clock_is_set_plain_nats_is_asked_and_what_needs_the_time_is_not(engine: Engine) -> None:
+    unset = FakeClock(int(EARLIEST.timestamp()) * 1000 - 60_000)
+    others = {} if engine.target.startswith("s3:") else {"target": engine.target.replace("nats:", "tls:")}
+
+    async def look(given: StandbyConfig) -> None:
+        async with open_target(given, Path("/"), unset) as target:
+            await target.names("")
+
+    with pytest.raises(ClockNotSetError):
+        trio.run(look, settings(engine, **others))
+    if others:
+        trio.run(look, settings(engine))
+
+
 def test_wrong_credentials_and_silence_are_told_apart(engine: Engine, tmp_path: Path) -> None:
     async def look() -> None:
-        async with open_target(settings(engine, credentials_file=str(wrong)), Path("/")) as target:
+        async with open_target(settings(engine, credentials_file=str(wrong)), Path("/"), SystemClock()) as target:
             await target.names("")
 
     wrong = tmp_path / "wrong"
@@ -60,7 +77,10 @@ def test_wrong_credentials_and_silence_are_told_apart(engine: Engine, tmp_path: 
 
 def test_a_second_writer_is_noticed_by_the_stream(tmp_path: Path) -> None:
     async def write_from_two_places() -> None:
-        async with open_target(config, Path("/")) as one, open_target(config, Path("/")) as other:
+        async with (
+            open_target(config, Path("/"), SystemClock()) as one,
+            open_target(config, Path("/"), SystemClock()) as other,
+        ):
             await one.append("b0/frames/01", "0001", b"one")
             await other.append("b0/frames/01", "0002", b"two")
             with pytest.raises(AnotherWriterError):
@@ -94,7 +114,7 @@ def test_a_stream_that_loses_messages_is_no_place_for_a_standby(tmp_path: Path) 
 def test_tls_and_a_users_key_are_what_a_public_nats_server_asks_for(tmp_path: Path, authority: trustme.CA) -> None:
     async def look(target: str, ca: str) -> None:
         given = StandbyConfig(target=target, credentials_file=str(server.credentials), ca=ca)
-        async with open_target(given, Path("/")) as opened:
+        async with open_target(given, Path("/"), SystemClock()) as opened:
             await opened.replace("b0/beat", b"one")
             assert await opened.last("b0/beat") == b"one"
 

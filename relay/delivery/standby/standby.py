@@ -22,10 +22,13 @@ from relay.delivery.standby.target import Target
 from relay.store.ledger import Index, Ledger
 from relay.store.snapshot import TooBusyError
 from relay.store.workers import Workers
+from relay.transport.dialing import ClockNotSetError
 
 _RETRY_FIRST_S = 1.0
 _RETRY_MOST_S = 60.0
 _BUSY_PAUSE_S = 60.0
+# Nobody tells a process that its clock was set.
+_CLOCK_PAUSE_S = 2.0
 # Whoever answered for so long is tried again at once.
 _STEADY_S = 30.0
 
@@ -39,6 +42,7 @@ class StandbyStatus:
     Attributes:
         target: as the settings name it.
         fault: why it is not connected, empty while it is.
+        waits_for_clock: whether that is only because the clock was never set.
         sent: the last commit that the target holds.
         newest: the last commit of this box.
         behind_s: for how long some commit has been waiting, in seconds.
@@ -49,6 +53,7 @@ class StandbyStatus:
     target: str
     connected: bool
     fault: str
+    waits_for_clock: bool
     sent: int
     newest: int
     behind_s: float
@@ -100,6 +105,7 @@ class Standby:
         self._course: Course | None = None
         self._connected = False
         self._fault = "it has not been reached yet"
+        self._waits_for_clock = False
         self._failures = 0
         self._lost_s = time.monotonic()
 
@@ -118,8 +124,7 @@ class Standby:
                 _, ending = group.split(Exception)
                 if ending is not None:
                     raise ending from None
-            delay_s = min(_RETRY_FIRST_S * 2.0 ** min(self._failures - 1, 16), _RETRY_MOST_S)
-            await trio.sleep(delay_s * (0.5 + secrets.randbelow(512) / 1024))
+            await trio.sleep(self._pause_s())
 
     async def finish(self, within_s: float) -> None:
         """At the end of the house, when nothing changes any more: send the rest, so that the next start connects."""
@@ -138,6 +143,7 @@ class Standby:
             target=self._target,
             connected=self._connected,
             fault=self._fault,
+            waits_for_clock=self._waits_for_clock,
             sent=sent,
             newest=newest,
             behind_s=round(time.monotonic() - since_s, 1) if behind else 0.0,
@@ -170,8 +176,14 @@ class Standby:
             except TooBusyError:
                 await trio.sleep(_BUSY_PAUSE_S)
 
+    def _pause_s(self) -> float:
+        if self._waits_for_clock:
+            return _CLOCK_PAUSE_S
+        delay_s = min(_RETRY_FIRST_S * 2.0 ** min(self._failures - 1, 16), _RETRY_MOST_S)
+        return delay_s * (0.5 + secrets.randbelow(512) / 1024)
+
     def _note_connected(self) -> None:
-        self._connected, self._fault = True, ""
+        self._connected, self._fault, self._waits_for_clock = True, "", False
         log.info("delivery.standby_connected")
 
     def _note_fault(self, error: BaseException) -> None:
@@ -179,7 +191,9 @@ class Standby:
         if self._connected or not self._failures:
             log.warning("delivery.standby_lost", code=code)
             self._lost_s = time.monotonic()
-        self._failures += 1
+        self._waits_for_clock = isinstance(error, ClockNotSetError)
+        # Not being able to ask is no failure of the target: it is asked as soon as the clock is set.
+        self._failures = 1 if self._waits_for_clock else self._failures + 1
         self._connected, self._fault = False, str(error) if isinstance(error, RelayError) else f"an unexpected {code}"
         if self._course is not None:
             self._course.tell()

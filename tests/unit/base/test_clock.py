@@ -1,7 +1,7 @@
 import datetime
 from pathlib import Path
 
-from relay.base.clock import EARLIEST, SystemClock, is_set, stamped
+from relay.base.clock import EARLIEST, SystemClock, is_set, stamped, system_knows_time
 
 
 def test_the_clock_is_in_milliseconds_of_this_century() -> None:
@@ -26,3 +26,4 @@ def test_a_clock_before_the_release_was_never_set() -> None:
     assert not is_set(0.0)
     assert not is_set(EARLIEST.timestamp() - 1)
     assert is_set(EARLIEST.timestamp())
+    assert system_knows_time()

@@ -1,11 +1,12 @@
 import ssl
 from pathlib import Path
 
+import pytest
 import trustme
 
 from relay.base.config import Config
 from relay.cli import outside
-from relay.cli.outside import Internet, own_certificates, ways_out
+from relay.cli.outside import Internet, find_on_the_network, own_certificates, ways_out
 from relay.cli.reachability import Outside
 
 BOX = Config.parse({"server": {"name": "home.example"}})
@@ -28,6 +29,12 @@ def test_the_certificates_that_the_listeners_may_show_are_known(tmp_path: Path) 
 
 def test_this_machine_has_ways_out_or_not() -> None:
     assert ways_out() <= {4, 6}
+
+
+def test_before_the_clock_is_set_nobody_is_asked_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outside, "system_knows_time", lambda: False)
+    (finding,) = find_on_the_network(Path(), BOX, [])
+    assert finding.what.startswith("uplink.clock")
 
 
 async def test_the_internet_is_an_outside() -> None:

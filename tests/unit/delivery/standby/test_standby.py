@@ -2,6 +2,7 @@ import hashlib
 
 import trio
 
+from relay.transport.dialing import ClockNotSetError
 from tests.fakes.files import MemoryFiles
 from tests.fakes.standby_target import MemoryTarget
 from tests.fakes.standing_by import BOX, MemoryFolder, forget, key_in, note, note_lazily, restore, standing_by
@@ -99,6 +100,23 @@ async def test_without_the_target_the_house_goes_on_and_says_how_far_behind_the_
         assert not status.fault
         assert status.sent == status.newest == status.base
         assert status.behind_s == 0
+
+
+async def test_a_clock_that_is_not_set_is_named_and_the_copy_follows_as_soon_as_it_is(autojump_clock: object) -> None:
+    target = MemoryTarget()
+    target.fault = ClockNotSetError("the clock is not set")
+    async with standing_by(target, MemoryFiles()) as house:
+        await house.ledger.run(note, "nobody knew the time")
+        await trio.sleep(5000)
+        status = house.standby.status()
+        assert (status.connected, status.waits_for_clock, status.fault) == (False, True, "the clock is not set")
+        target.fault = None
+        await trio.sleep(3)
+        assert house.standby.status().connected
+        assert not house.standby.status().waits_for_clock
+        await house.settle()
+        key = await key_in(house.ledger)
+    assert (await restore(target, key)).notes == ["nobody knew the time"]
 
 
 async def test_a_slow_target_holds_nobody_up_and_gets_a_new_base(
