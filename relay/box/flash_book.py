@@ -57,11 +57,15 @@ class FlashBook:
         """Return what a year of such days writes, None before one day is over."""
         return None if self.daily_bytes is None else self.daily_bytes * _YEAR_DAYS
 
-    def years_left(self, endurance_bytes: int) -> float | None:
-        """Return for how many years a card that bears `endurance_bytes` bears this; None where nobody can tell."""
+    def years_left(self, endurance_bytes: int, used_percent: int | None = None) -> float | None:
+        """Return for how many years a card that bears `endurance_bytes` bears this; None where nobody can tell.
+
+        `used_percent` is what the card itself says of its life, before this book too; None where it says nothing.
+        """
         if not endurance_bytes or not self.yearly_bytes:
             return None
-        return max(0.0, (endurance_bytes - self.total_bytes) / self.yearly_bytes)
+        borne_bytes = self.total_bytes if used_percent is None else endurance_bytes * used_percent // 100
+        return max(0.0, (endurance_bytes - borne_bytes) / self.yearly_bytes)
 
     def look(self, counter: Counter, day: int | None) -> "FlashBook":
         """Return the book with what `counter` shows; `day` is None while the clock is not set."""

@@ -1,8 +1,10 @@
 """How worn the flash under a folder is, and how fast it wears.
 
-eMMC says it itself (JESD84-B51 section 7.4: `life_time`, `pre_eol_info`; the kernel's drivers/mmc/core/mmc.c shows them
-as they are). SD cards say nothing: what was written since the machine started is counted by the kernel
-(Documentation/block/stat.rst), and which card it is says `cid` (Documentation/driver-api/mmc/mmc-dev-attrs.rst).
+eMMC says it itself (JESD84-B51 section 7.4, PRE_EOL_INFO [267] and DEVICE_LIFE_TIME_EST_TYP_A and _B [268, 269]; the
+kernel's drivers/mmc/core/mmc.c shows them as `pre_eol_info`, by some versions without 0x, and `life_time`, as they were
+at the start of the machine). SD cards say nothing, NVMe and SATA disks only to root's own programs. What was written
+since the machine started is counted by the kernel (Documentation/block/stat.rst), and which card it is says `cid`
+(Documentation/driver-api/mmc/mmc-dev-attrs.rst).
 """
 
 import dataclasses
@@ -10,11 +12,14 @@ import os
 import time
 from pathlib import Path
 
-from relay.box.attributes import text
+from relay.box.attributes import number, text
 
 _SECTOR_BYTES = 512
 _YEAR_S = 365 * 24 * 3600
 _SECTORS_WRITTEN = 6
+# What recording cards of 32 and 128 GB are sold for; no vendor of eMMC publishes less.
+_TIMES_ITS_SIZE = 900
+_KINDS = {"nvme": "nvme", "sd": "disk", "vd": "virtio"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,6 +28,8 @@ class FlashHealth:
 
     Attributes:
         device: the kernel's name of the whole disk.
+        kind: `sd`, `emmc`, `nvme`, `disk` (SATA, USB), `virtio`, or empty.
+        size_bytes: what it holds, 0 where that is not known.
         used_percent: of its life, for the worse of its two kinds of cells, in steps of ten; None where it does not say.
         reserve: `normal`, `warning` (80 % of the spare blocks are used), `urgent` (90 %), or empty.
         written_bytes: since the machine started.
@@ -30,10 +37,23 @@ class FlashHealth:
     """
 
     device: str
+    kind: str
+    size_bytes: int
     used_percent: int | None
     reserve: str
     written_bytes: int
     yearly_bytes: int
+
+    def endurance_bytes(self, kind: str, endurance_gb: int) -> int:
+        """Return what may be written to it in its life, 0 where nobody can tell.
+
+        Args:
+            kind: what the profile's figure is about, `auto` for whatever there is.
+            endurance_gb: the profile's figure, in 10^9 bytes.
+        """
+        if kind in ("auto", self.kind) and endurance_gb:
+            return endurance_gb * 10**9
+        return self.size_bytes * _TIMES_ITS_SIZE if self.kind == "emmc" else 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,6 +91,8 @@ def look_at_flash(folder: Path, *, root: Path = Path("/")) -> FlashHealth | None
     written_bytes = counter.sectors * _SECTOR_BYTES
     return FlashHealth(
         device=disk.name,
+        kind=_kind(disk),
+        size_bytes=(number(disk / "size") or 0) * _SECTOR_BYTES,
         used_percent=_used_percent(disk / "device/life_time"),
         reserve=_reserve(disk / "device/pre_eol_info"),
         written_bytes=written_bytes,
@@ -80,11 +102,18 @@ def look_at_flash(folder: Path, *, root: Path = Path("/")) -> FlashHealth | None
 
 def _disk_under(folder: Path, root: Path) -> Path | None:
     try:
-        number = os.stat(folder).st_dev
-        disk = (root / f"sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve(strict=True)
+        device = os.stat(folder).st_dev
+        disk = (root / f"sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve(strict=True)
     except OSError:
         return None
     return disk.parent if (disk / "partition").exists() else disk
+
+
+def _kind(disk: Path) -> str:
+    if disk.name.startswith("mmcblk"):
+        # drivers/mmc/core/bus.c, type_show.
+        return "emmc" if text(disk / "device/type") == "MMC" else "sd"
+    return next((kind for start, kind in _KINDS.items() if disk.name.startswith(start)), "")
 
 
 def _up_s(root: Path) -> float:

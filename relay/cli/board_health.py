@@ -12,7 +12,7 @@ from relay.base.errors import ConfigError
 from relay.box.board import own_profile
 from relay.box.button import ALLOW_AFTER_S, RESET_AFTER_S, find_button
 from relay.box.flash_book import look_in_book
-from relay.box.flash_health import look_at_flash
+from relay.box.flash_health import FlashHealth, look_at_flash
 from relay.box.profile import OVERRIDE, Profile
 from relay.box.randomness import random_source
 from relay.box.rtc import look_at_rtc
@@ -20,7 +20,9 @@ from relay.box.thermal import is_undervolted, look_at_cooling, temperature_c
 from relay.box.watchdog import HardwareWatchdog, look_at_watchdog
 
 _ROOT = Path("/")
+# `life_time` 0x09: 80 to 90 %.
 _WORN_PERCENT = 90
+_SPARE_USED = {"warning": "80 % of its spare blocks used", "urgent": "90 % of its spare blocks used"}
 _FEW_YEARS = 2
 _DROP_IN = "/etc/systemd/system.conf.d/60-doorstep.conf"
 
@@ -36,7 +38,7 @@ def look(folder: Path, profile: Profile, root: Path = _ROOT) -> dict[str, Any]:
         "warm_from_c": profile.thermal.warn_c,
         "cooling": [dataclasses.asdict(device) for device in look_at_cooling(root / "sys")],
         "undervoltage": is_undervolted(profile.thermal.undervoltage_hwmon, root / "sys"),
-        "flash": None if flash is None else dataclasses.asdict(flash) | _book(folder, profile, root),
+        "flash": None if flash is None else dataclasses.asdict(flash) | _book(folder, profile, flash, root),
         "watchdog": None if watchdog is None else dataclasses.asdict(watchdog),
         "rtc": None if rtc is None else dataclasses.asdict(rtc),
         "clock_set": is_set(_now_s()),
@@ -54,8 +56,7 @@ def say(health: dict[str, Any]) -> list[str]:
     if health["undervoltage"] is not None:
         lines.append(f"power supply: {'too weak' if health['undervoltage'] else 'good'}")
     if flash := health["flash"]:
-        worn = "" if flash["used_percent"] is None else f", {flash['used_percent']} % of its life used"
-        lines.append(f"flash: {flash['device']}{worn}, {_pace_words(flash)}")
+        lines.append(f"flash: {flash['device']}{_wear_words(flash)}, {_pace_words(flash)}")
     holding = f"hold {ALLOW_AFTER_S:.0f} s to allow changes, {RESET_AFTER_S:.0f} s to reset"
     return [
         *lines,
@@ -78,12 +79,28 @@ def _clock_words(health: dict[str, Any]) -> str:
     return f"{told}, {health['rtc']['name'] if health['rtc'] else 'none that goes on without power'}"
 
 
-def _book(folder: Path, profile: Profile, root: Path) -> dict[str, Any]:
+def _wear_words(flash: dict[str, Any]) -> str:
+    if flash["used_percent"] is not None:
+        return f", {_life_words(flash['used_percent'])}"
+    if flash["kind"] in ("nvme", "disk"):
+        return ", wear unknown (smartctl -A as root asks the disk)"
+    return "" if flash["kind"] == "sd" else ", wear unknown"
+
+
+def _life_words(used_percent: int) -> str:
+    if used_percent > 100:
+        return "past the end of its life"
+    return f"{used_percent - 10} to {used_percent} % of its life used"
+
+
+def _book(folder: Path, profile: Profile, flash: FlashHealth, root: Path) -> dict[str, Any]:
     """Return what an average day and a year of them write, and for how many years the card bears that."""
     book = look_in_book(folder, _now_s() if is_set(_now_s()) else None, root)
     if book is None or book.daily_bytes is None:
         return {"daily_bytes": None, "years_left": None}
-    years_left = book.years_left(profile.storage.endurance_gb * 10**9)
+    storage = profile.storage
+    endurance_bytes = flash.endurance_bytes(storage.kind, storage.endurance_gb)
+    years_left = book.years_left(endurance_bytes, flash.used_percent)
     return {
         "daily_bytes": book.daily_bytes,
         "yearly_bytes": book.yearly_bytes,
@@ -140,9 +157,12 @@ def _find_weak_power(health: dict[str, Any], _profile: Profile) -> Iterator[Find
 def _find_worn_flash(health: dict[str, Any], _profile: Profile) -> Iterator[Finding]:
     flash = health["flash"] or {"used_percent": None, "reserve": ""}
     used_percent = flash["used_percent"] or 0
-    if used_percent >= _WORN_PERCENT or flash["reserve"] in ("warning", "urgent"):
+    if used_percent >= _WORN_PERCENT or flash["reserve"] in _SPARE_USED:
         level = "fault" if flash["reserve"] == "urgent" or used_percent > 100 else "warning"
-        yield Finding(level, f"the flash {flash['device']} is worn out", "make a backup now, then replace it")
+        worn = [_life_words(used_percent)] if used_percent >= _WORN_PERCENT else []
+        worn += [_SPARE_USED[flash["reserve"]]] if flash["reserve"] in _SPARE_USED else []
+        step = "make a backup now, then replace it"
+        yield Finding(level, f"the flash {flash['device']} wears out: {', '.join(worn)}", step)
     elif flash.get("years_left") is not None and flash["years_left"] < _FEW_YEARS:
         daily_mib = flash["daily_bytes"] / 2**20
         what = f"the card {flash['device']} bears {_years(flash['years_left'])} of {daily_mib:.0f} MiB a day"

@@ -126,11 +126,13 @@ class BoardTree:
         self.write("sys/class/input/event0/device/name", f"{self.profile.button.device or 'gpio-keys'}\n")
         self.write("sys/class/input/event0/device/capabilities/key", f"{' '.join(words)}\n")
 
-    def card(self, sectors: int = 2_000_000, up_s: float = 86_400.0, **attributes: str) -> None:
+    def card(self, sectors: int = 2_000_000, up_s: float = 86_400.0, disk: str = "mmcblk0", **attributes: str) -> None:
         """Documentation/block/stat.rst: "write sectors", the seventh value, are "the standard UNIX 512-byte sectors";
-        `cid` is the "Card Identification Register" (Documentation/driver-api/mmc/mmc-dev-attrs.rst).
+        `cid` is the "Card Identification Register" (Documentation/driver-api/mmc/mmc-dev-attrs.rst); `type` is
+        MMC for eMMC (drivers/mmc/core/bus.c). Another `disk` takes the place of the one before.
         """
-        disk = "sys/devices/platform/mmc0/block/mmcblk0"
+        disk = f"sys/devices/platform/mmc0/block/{disk}"
+        self.write(f"{disk}/size", f"{32 * 10**9 // 512}\n")
         self.write(f"{disk}/stat", f"  120 0 9000 80 4000 100 {sectors} 900 0 500 980 0 0 0 0 12 3\n")
         for name, text in {"cid": "1b534d3030303030", **attributes}.items():
             self.write(f"{disk}/device/{name}", f"{text}\n")

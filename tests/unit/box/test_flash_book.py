@@ -42,6 +42,9 @@ def test_what_the_card_has_borne_is_taken_off_what_it_bears() -> None:
     assert book.years_left(765_000_000) == 1.0
     assert book.years_left(300_000_000) == 0.0
     assert book.years_left(0) is None
+    # What it says itself counts from its own beginning on, not from the book's.
+    assert book.years_left(730_000_000, 50) == 1.0
+    assert book.years_left(730_000_000, 110) == 0.0
 
 
 def test_another_card_begins_another_book() -> None:

@@ -36,12 +36,12 @@ def test_heat_weak_power_and_worn_flash_are_found_with_the_next_step(pi: BoardTr
     assert found(pi) == [
         ("warning", "the board is 78 C warm and goes slower"),
         ("fault", "the power supply is too weak"),
-        ("warning", "the flash mmcblk0 is worn out"),
+        ("warning", "the flash mmcblk0 wears out: 80 to 90 % of its life used"),
     ]
     lines = said(pi)
     assert "temperature: 78 C, warm from 75 C, the processor goes slower" in lines
     assert "power supply: too weak" in lines
-    assert any(line.startswith("flash: mmcblk0, 90 % of its life used, ") for line in lines)
+    assert any(line.startswith("flash: mmcblk0, 80 to 90 % of its life used, ") for line in lines)
 
 
 def test_a_profile_of_ones_own_that_is_wrong_is_a_fault(pi: BoardTree) -> None:
@@ -113,3 +113,59 @@ def test_a_card_that_wears_too_fast_is_found_from_what_a_day_writes(pi: BoardTre
     days = ((today - 10, 400 * gib), (today - 1, 0))
     write_book(pi.root, FlashBook(CARD, sectors, 80_000.0, 400 * gib, days))
     assert found(pi) == [("warning", "the card mmcblk0 bears 1.8 years of 40960 MiB a day")]
+
+
+@pytest.mark.parametrize(
+    ("life", "reserve", "level", "words"),
+    [
+        ("0x08 0x01", "0x01", "", ""),
+        ("0x09 0x01", "0x01", "warning", "80 to 90 % of its life used"),
+        ("0x01 0x0a", "0x01", "warning", "90 to 100 % of its life used"),
+        ("0x0b 0x01", "0x01", "fault", "past the end of its life"),
+        ("0x02 0x01", "0x02", "warning", "80 % of its spare blocks used"),
+        ("0x00 0x00", "0x03", "fault", "90 % of its spare blocks used"),
+        ("0x09 0x01", "0x02", "warning", "80 to 90 % of its life used, 80 % of its spare blocks used"),
+    ],
+)
+def test_emmc_is_to_be_replaced_before_it_is_worn_out(
+    pi: BoardTree, life: str, reserve: str, level: str, words: str
+) -> None:
+    pi.card(type="MMC", life_time=life, pre_eol_info=reserve)
+    assert found(pi) == ([(level, f"the flash mmcblk0 wears out: {words}")] if level else [])
+
+
+def test_emmc_is_projected_from_what_it_says_of_its_life(pi: BoardTree) -> None:
+    today = int(datetime.datetime.now(datetime.UTC).timestamp()) // 86_400
+    days = ((today - 10, 10 * 1000**3), (today, 0))
+    write_book(pi.root, FlashBook(CARD, 2_000_000, 80_000.0, 10 * 1000**3, days))
+    pi.card(type="MMC", life_time="0x05 0x02", pre_eol_info="0x01")
+    # 32 GB borne 900 times, half of it used, at a gigabyte a day.
+    (line,) = (line for line in said(pi) if line.startswith("flash: "))
+    assert line.startswith("flash: mmcblk0, 40 to 50 % of its life used, 953.7 MiB a day, ")
+    assert line.endswith(", of which the card bears 39.5 years")
+    assert found(pi) == []
+    pi.card(type="MMC", life_time="0x08 0x08", pre_eol_info="0x01")
+    assert "of which the card bears 15.8 years" in "".join(said(pi))
+
+
+@pytest.mark.parametrize(
+    ("disk", "words"),
+    [
+        ("nvme0n1", ", wear unknown (smartctl -A as root asks the disk), "),
+        ("sda", ", wear unknown (smartctl -A as root asks the disk), "),
+        ("vda", ", wear unknown, "),
+        ("mmcblk0", ", "),
+    ],
+)
+def test_of_a_disk_that_does_not_say_its_wear_that_is_said_and_no_cards_figure_is_taken(
+    pi: BoardTree, disk: str, words: str
+) -> None:
+    today = int(datetime.datetime.now(datetime.UTC).timestamp()) // 86_400
+    pi.card(disk=disk)
+    card = CARD.replace("mmcblk0", disk)
+    days = ((today - 10, 400 * 2**30), (today, 0))
+    write_book(pi.root, FlashBook(card, 2_000_000, 80_000.0, 400 * 2**30, days))
+    (line,) = (line for line in said(pi) if line.startswith("flash: "))
+    assert line.startswith(f"flash: {disk}{words}40960.0 MiB a day")
+    assert ("of which the card bears" in line) == (disk == "mmcblk0")
+    assert bool(found(pi)) == (disk == "mmcblk0")
