@@ -57,7 +57,7 @@ def theft(folder: Path, config: StoreConfig, root: Path = Path("/")) -> Theft:
         return _OF_A_FILE[place_of(folder, config, root)]
     if config.key_source == "tpm" and (pcrs := config.pcrs()):
         system = "what the system that is on it tells a stranger: another system gets no key"
-        wires = "Who can listen to the wires of a TPM chip at a start learns the key"
+        wires = "Who can reset a TPM chip by its wires, and tell it that this was started, learns the key"
         return Theft("card theft", _SEALED, f"{system} (TPM registers {', '.join(map(str, pcrs))}). {wires}")
     return _OF_OTHERS[config.key_source]
 

@@ -2,8 +2,9 @@
 
 The kernel's resource manager `/dev/tpmrm0` takes one command at a time and forgets what was loaded when it is closed
 (Documentation/security/tpm/ of the kernel); where the path is a socket, as of an emulator, this forgets by itself.
-What goes to a TPM chip and comes from it is not encrypted on the wires between: whoever can listen to them learns the
-secret, and so does whoever starts a system of his own on the box, unless the secret is sealed to PCRs.
+Secrets go to the chip and come from it hidden, in a session whose key only the chip's storage key opens; the name of
+that key stands beside what was sealed, so that nobody between the box and its chip can offer another. Whoever starts a
+system of his own on the box is given the secret all the same, unless it is sealed to PCRs.
 """
 
 import contextlib
@@ -15,10 +16,12 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from relay.base.errors import ConfigError, DamagedError, KeyAbsentError, WrongKeyError
 from relay.box import tpm_commands as commands
+from relay.box.tpm_cipher import Cipher, child_cipher
+from relay.box.tpm_session import HidingSession, Salt, name_of
 
 DEVICE = Path("/dev/tpmrm0")
 _NONCE_BYTES = 16
@@ -33,7 +36,10 @@ Exchange = Callable[[bytes], bytes]
 
 
 class Tpm:
-    """The TPM behind a path; `pcrs` are the registers that a secret is sealed to, none for the chip alone."""
+    """The TPM behind a path; `pcrs` are the registers that a secret is sealed to, none for the chip alone.
+
+    `cipher` gives what hides the secrets, for one of them.
+    """
 
     def __init__(
         self,
@@ -41,8 +47,10 @@ class Tpm:
         pcrs: Sequence[int] = (),
         *,
         opens: "Callable[[Path], contextlib.AbstractContextManager[Exchange]] | None" = None,
+        cipher: Callable[[], contextlib.AbstractContextManager[Cipher]] = child_cipher,
     ) -> None:
-        self._opens = opens or _opened
+        self._cipher = cipher
+        self._opens = opens or opened
         self._device = device
         self._pcrs = tuple(pcrs)
 
@@ -53,9 +61,12 @@ class Tpm:
             KeyAbsentError: there is no TPM (yet), or it wants to be left alone for now.
             ConfigError: it may not be used.
         """
-        with self._conversation() as talk, talk.loaded(commands.create_primary()) as parent:
-            made = commands.sealed_in(talk.ask(commands.create(parent, secret, talk.policy_now(self._pcrs))))
-        return {"private": made.private, "public": made.public, "pcrs": list(self._pcrs)}
+        with self._conversation() as talk, talk.storage_key() as parent, talk.hiding(parent, self._cipher) as session:
+            made = talk.hidden(
+                session, commands.create(parent.handle, secret, talk.policy_now(self._pcrs)), [name_of(parent.public)]
+            )
+            private, public = made.sized(), made.sized()
+        return {"private": private, "public": public, "pcrs": list(self._pcrs), "parent": name_of(parent.public)}
 
     def unseal(self, parameters: dict[str, Any]) -> bytes:
         """Return the secret that `parameters` hold.
@@ -63,16 +74,18 @@ class Tpm:
         Raises:
             KeyAbsentError: there is no TPM (yet), or it wants to be left alone for now.
             WrongKeyError: another TPM sealed it, or this one before it was cleared, or the registers changed.
+            DamagedError: what answers is not the TPM that the storage key belongs to.
         """
         sealed = commands.Sealed(parameters["private"], parameters["public"])
         pcrs = [int(number) for number in parameters["pcrs"]]
         with (
             self._conversation() as talk,
-            talk.loaded(commands.create_primary()) as parent,
-            talk.loaded(commands.load(parent, sealed)) as item,
-            talk.policy_session(pcrs) as session,
+            talk.storage_key(parameters.get("parent")) as parent,
+            talk.loaded(commands.load(parent.handle, sealed)) as item,
+            talk.policy_session(pcrs) as policy,
+            talk.hiding(parent, self._cipher) as session,
         ):
-            return commands.bytes_in(talk.ask(commands.unseal(item, session)))
+            return talk.hidden(session, commands.unseal(item, policy), [name_of(sealed.public)]).sized()
 
     @contextlib.contextmanager
     def _conversation(self) -> "Iterator[_Conversation]":
@@ -83,6 +96,11 @@ class Tpm:
             if error.errno in _NOT_THERE:
                 raise KeyAbsentError(f"there is no TPM at {self._device}") from None
             raise ConfigError(f"the TPM {self._device} cannot be used: {error.strerror or error}") from None
+
+
+class _StorageKey(NamedTuple):
+    handle: int
+    public: bytes
 
 
 class _Conversation:
@@ -112,6 +130,35 @@ class _Conversation:
             yield handle
         finally:
             self._exchange(commands.flush(handle))
+
+    @contextlib.contextmanager
+    def storage_key(self, name: bytes | None = None) -> "Iterator[_StorageKey]":
+        """Have the storage key, which is to have `name`; what was sealed by an older release does not say which."""
+        answer = self.ask(commands.create_primary())
+        key = _StorageKey(commands.handle_in(answer), commands.public_in(answer))
+        try:
+            if name is not None and name_of(key.public) != name:
+                raise _refusal(commands.INTEGRITY)
+            yield key
+        finally:
+            self._exchange(commands.flush(key.handle))
+
+    @contextlib.contextmanager
+    def hiding(
+        self, parent: "_StorageKey", cipher: Callable[[], contextlib.AbstractContextManager[Cipher]]
+    ) -> Iterator[HidingSession]:
+        """Have a session that hides one secret."""
+        with cipher() as made:
+            salt = Salt(made, parent.handle, parent.public)
+            session = salt.session(self.ask(salt.command))
+            try:
+                yield session
+            finally:
+                self._exchange(commands.flush(session.handle))
+
+    def hidden(self, session: HidingSession, command: commands.Command, names: Sequence[bytes]) -> commands.Fields:
+        """Return what a command answers of which `session` hides the secret part."""
+        return session.read(command, self.ask(session.ask(command, names)))
 
     @contextlib.contextmanager
     def policy_session(self, pcrs: Sequence[int], kind: int = commands.POLICY) -> Iterator[int | None]:
@@ -144,7 +191,8 @@ def _refusal(code: int) -> Exception:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Exchange]:
+def opened(path: Path) -> Iterator[Exchange]:
+    """Have the TPM behind `path` for one conversation."""
     if stat.S_ISSOCK(path.stat().st_mode):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(_ANSWER_WITHIN_S)

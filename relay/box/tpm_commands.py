@@ -14,6 +14,7 @@ HEADER_BYTES = 10
 MAX_ANSWER_BYTES = 4096
 OWNER, NOBODY = 0x4000_0001, 0x4000_0007
 POLICY, TRIAL = 0x01, 0x03
+_HMAC = 0x00
 
 _PLAIN, _AUTHORISED = 0x8001, 0x8002
 _PASSWORD = 0x4000_0009
@@ -38,55 +39,89 @@ class Sealed:
     public: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command about what is loaded, before it is bytes.
+
+    Attributes:
+        authorised_by: the session that speaks for the first of `handles`.
+        parameters: where there are any, the first one is sized.
+    """
+
+    code: int
+    handles: Sequence[int]
+    parameters: bytes
+    authorised_by: int = _PASSWORD
+
+    def render(self, *areas: bytes, parameters: bytes | None = None) -> bytes:
+        """Return it with more sessions, and with `parameters` as they changed."""
+        area = b"".join((session_area(self.authorised_by), *areas))
+        changed = self.parameters if parameters is None else parameters
+        body = b"".join(struct.pack(">I", handle) for handle in self.handles)
+        body += struct.pack(">I", len(area)) + area + changed
+        return struct.pack(">HII", _AUTHORISED, HEADER_BYTES + len(body), self.code) + body
+
+
+def session_area(session: int, nonce: bytes = b"", attributes: int = 0, proof: bytes = b"") -> bytes:
+    """TPMS_AUTH_COMMAND (Part 2 section 10.13.2)."""
+    return struct.pack(">I", session) + sized(nonce) + bytes([attributes]) + sized(proof)
+
+
 def create_primary() -> bytes:
     """TPM2_CreatePrimary (Part 3 section 24.1) of the storage root key under the owner, who has no password."""
-    curve = struct.pack(">7H", _AES, 128, _CFB, _NULL, _P256, _NULL, 0) + _sized(b"")
-    public = struct.pack(">HHI", _ECC, _SHA256, _PARENT) + _sized(b"") + curve
-    parameters = _sized(_sized(b"") + _sized(b"")) + _sized(public) + _sized(b"") + struct.pack(">I", 0)
-    return _command(0x131, [OWNER], parameters, [_PASSWORD])
+    curve = struct.pack(">7H", _AES, 128, _CFB, _NULL, _P256, _NULL, 0) + sized(b"")
+    public = struct.pack(">HHI", _ECC, _SHA256, _PARENT) + sized(b"") + curve
+    parameters = sized(sized(b"") + sized(b"")) + sized(public) + sized(b"") + struct.pack(">I", 0)
+    return Command(0x131, [OWNER], parameters).render()
 
 
-def create(parent: int, secret: bytes, policy: bytes) -> bytes:
+def create(parent: int, secret: bytes, policy: bytes) -> Command:
     """TPM2_Create (section 12.1) of an object that holds `secret`; under `policy` unless that is empty."""
     attributes = _FIXED | _NO_DA | (0 if policy else _USER_WITH_AUTH)
     public = (
-        struct.pack(">HHI", _KEYEDHASH, _SHA256, attributes) + _sized(policy) + struct.pack(">H", _NULL) + _sized(b"")
+        struct.pack(">HHI", _KEYEDHASH, _SHA256, attributes) + sized(policy) + struct.pack(">H", _NULL) + sized(b"")
     )
-    parameters = _sized(_sized(b"") + _sized(secret)) + _sized(public) + _sized(b"") + struct.pack(">I", 0)
-    return _command(0x153, [parent], parameters, [_PASSWORD])
+    parameters = sized(sized(b"") + sized(secret)) + sized(public) + sized(b"") + struct.pack(">I", 0)
+    return Command(0x153, [parent], parameters)
 
 
 def load(parent: int, sealed: Sealed) -> bytes:
     """TPM2_Load (section 12.2)."""
-    return _command(0x157, [parent], _sized(sealed.private) + _sized(sealed.public), [_PASSWORD])
+    return Command(0x157, [parent], sized(sealed.private) + sized(sealed.public)).render()
 
 
-def unseal(item: int, session: int | None) -> bytes:
+def unseal(item: int, session: int | None) -> Command:
     """TPM2_Unseal (section 12.7), by a policy session or without a password."""
-    return _command(0x15E, [item], b"", [_PASSWORD if session is None else session])
+    return Command(0x15E, [item], b"", _PASSWORD if session is None else session)
 
 
 def start_session(kind: int, nonce: bytes) -> bytes:
     """TPM2_StartAuthSession (section 11.1) of a policy or a trial."""
-    parameters = _sized(nonce) + _sized(b"") + struct.pack(">BHH", kind, _NULL, _SHA256)
-    return _command(0x176, [NOBODY, NOBODY], parameters, [])
+    parameters = sized(nonce) + sized(b"") + struct.pack(">BHH", kind, _NULL, _SHA256)
+    return _command(0x176, [NOBODY, NOBODY], parameters)
+
+
+def salted_session(parent: int, nonce: bytes, salt: bytes) -> bytes:
+    """TPM2_StartAuthSession of a session whose key comes from `salt`, and that hides with AES-128 in CFB mode."""
+    form = struct.pack(">BHHHH", _HMAC, _AES, 128, _CFB, _SHA256)
+    return _command(0x176, [parent, NOBODY], sized(nonce) + sized(salt) + form)
 
 
 def policy_pcr(session: int, pcrs: Sequence[int]) -> bytes:
     """TPM2_PolicyPCR (section 23.7): the registers `pcrs` of the SHA-256 bank as they are now."""
     chosen = sum(1 << number for number in pcrs).to_bytes(_PCR_BYTES, "little")
     selection = struct.pack(">IHB", 1, _SHA256, _PCR_BYTES) + chosen
-    return _command(0x17F, [session], _sized(b"") + selection, [])
+    return _command(0x17F, [session], sized(b"") + selection)
 
 
 def policy_digest(session: int) -> bytes:
     """TPM2_PolicyGetDigest (section 23.6)."""
-    return _command(0x189, [session], b"", [])
+    return _command(0x189, [session], b"")
 
 
 def flush(handle: int) -> bytes:
     """TPM2_FlushContext (section 28.4) of a loaded object or session."""
-    return _command(0x165, [], struct.pack(">I", handle), [])
+    return _command(0x165, [], struct.pack(">I", handle))
 
 
 def answer_size(header: bytes) -> int:
@@ -114,16 +149,16 @@ def handle_in(answer: bytes) -> int:
     return Fields(answer[HEADER_BYTES:]).number(4)
 
 
-def sealed_in(answer: bytes) -> Sealed:
-    """Return what TPM2_Create made."""
-    fields = _parameters(answer)
-    return Sealed(fields.sized(), fields.sized())
+def public_in(answer: bytes) -> bytes:
+    """Return the public area that follows the handle in the answer to TPM2_CreatePrimary."""
+    fields = Fields(answer[HEADER_BYTES:])
+    fields.take(8)
+    return fields.sized()
 
 
 def bytes_in(answer: bytes) -> bytes:
-    """Return the first sized bytes of an answer: a secret where it was authorised, a digest where not."""
-    tag = int.from_bytes(answer[:2], "big")
-    return (_parameters(answer) if tag == _AUTHORISED else Fields(answer[HEADER_BYTES:])).sized()
+    """Return the digest that is the answer."""
+    return Fields(answer[HEADER_BYTES:]).sized()
 
 
 class Fields:
@@ -135,13 +170,14 @@ class Fields:
 
     def number(self, size_bytes: int) -> int:
         """Return the next number."""
-        return int.from_bytes(self._take(size_bytes), "big")
+        return int.from_bytes(self.take(size_bytes), "big")
 
     def sized(self) -> bytes:
         """Return the next bytes, which a length of two bytes precedes."""
-        return self._take(self.number(2))
+        return self.take(self.number(2))
 
-    def _take(self, size_bytes: int) -> bytes:
+    def take(self, size_bytes: int) -> bytes:
+        """Return the next bytes."""
         taken = self._data[self._at : self._at + size_bytes]
         if len(taken) < size_bytes:
             raise DamagedError("the TPM's answer ends too early")
@@ -149,18 +185,11 @@ class Fields:
         return taken
 
 
-def _parameters(answer: bytes) -> Fields:
-    fields = Fields(answer[HEADER_BYTES:])
-    fields.number(4)
-    return fields
+def _command(code: int, handles: Sequence[int], parameters: bytes) -> bytes:
+    body = b"".join(struct.pack(">I", handle) for handle in handles) + parameters
+    return struct.pack(">HII", _PLAIN, HEADER_BYTES + len(body), code) + body
 
 
-def _command(code: int, handles: Sequence[int], parameters: bytes, sessions: Sequence[int]) -> bytes:
-    area = b"".join(struct.pack(">IHBH", session, 0, 0, 0) for session in sessions)
-    body = b"".join(struct.pack(">I", handle) for handle in handles)
-    body += (struct.pack(">I", len(area)) + area if sessions else b"") + parameters
-    return struct.pack(">HII", _AUTHORISED if sessions else _PLAIN, HEADER_BYTES + len(body), code) + body
-
-
-def _sized(data: bytes) -> bytes:
+def sized(data: bytes) -> bytes:
+    """Return `data` behind its length of two bytes."""
     return struct.pack(">H", len(data)) + data

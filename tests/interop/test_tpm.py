@@ -1,19 +1,23 @@
 """The key of a box in a TPM 2.0, against libtpms' emulator: the same code that runs in TPM firmware."""
 
+import contextlib
 import json
 import os
 import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import pytest
 import trustme
 
-from relay.box.tpm import Tpm
+from relay.base.errors import WrongKeyError
+from relay.box import tpm_commands as commands
+from relay.box.tpm import Exchange, Tpm, opened
 from relay.box.tpm_commands import code_of
 from tests.fakes.tpm_contract import SECRET, check_chip
 from tests.interop.box_process import BoxProcess
@@ -69,7 +73,7 @@ class EmulatedTpm:
         area = struct.pack(">IHBH", PASSWORD, 0, 0, len(password)) + password
         body = b"".join(struct.pack(">I", handle) for handle in handles)
         body += struct.pack(">I", len(area)) + area + parameters
-        with self.tpm()._opens(self.socket) as exchange:
+        with opened(self.socket) as exchange:
             return exchange(struct.pack(">HII", 0x8002, 10 + len(body), code) + body)
 
     def clear(self) -> None:
@@ -90,6 +94,44 @@ def chip(tmp_path: Path) -> Iterator[EmulatedTpm]:
 def test_a_secret_is_kept_for_this_chip_in_this_condition(chip: EmulatedTpm, tmp_path: Path) -> None:
     with EmulatedTpm(tmp_path / "other") as other:
         check_chip(chip, other)
+
+
+def test_whoever_listens_to_the_wires_learns_no_key_and_no_impostor_is_believed(
+    chip: EmulatedTpm, tmp_path: Path
+) -> None:
+    wire: list[bytes] = []
+
+    @contextlib.contextmanager
+    def recorded(path: Path, instead: Mapping[bytes, Exchange] = MappingProxyType({})) -> Iterator[Exchange]:
+        with opened(path) as exchange:
+
+            def ask(command: bytes) -> bytes:
+                answer = exchange(command)
+                other = instead.get(command[6:10])
+                wire.extend((command, answer))
+                return answer if other is None else other(command)
+
+            yield ask
+
+    tpms = [Tpm(chip.socket, pcrs, opens=recorded) for pcrs in ((), (7,))]
+    sealed = [tpm.seal(SECRET) for tpm in tpms]
+    assert [tpm.unseal(each) for tpm, each in zip(tpms, sealed, strict=True)] == [SECRET, SECRET]
+    assert len(wire) > 30
+    assert not any(SECRET in said for said in wire)
+    # The negative control: the same secret, given without a session that hides it.
+    with recorded(chip.socket) as ask:
+        parent = commands.handle_in(ask(commands.create_primary()))
+        item = commands.handle_in(
+            ask(commands.load(parent, commands.Sealed(sealed[0]["private"], sealed[0]["public"])))
+        )
+        assert SECRET in ask(commands.unseal(item, None).render())
+        assert any(SECRET in said for said in wire)
+        for handle in (item, parent):
+            ask(commands.flush(handle))
+    with EmulatedTpm(tmp_path / "impostor") as impostor, opened(impostor.socket) as exchange:
+        replaced = Tpm(chip.socket, opens=lambda path: recorded(path, {b"\0\0\x01\x31": exchange}))
+        with pytest.raises(WrongKeyError, match="did not seal"):
+            replaced.unseal(sealed[0])
 
 
 def test_wrong_passwords_of_others_do_not_lock_the_box_out(chip: EmulatedTpm) -> None:

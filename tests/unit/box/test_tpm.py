@@ -1,11 +1,13 @@
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from relay.base.errors import ConfigError, DamagedError, KeyAbsentError
+from relay.base.errors import ConfigError, DamagedError, KeyAbsentError, WrongKeyError
 from relay.box import tpm as tpm_module
-from relay.box.tpm import Tpm
-from tests.fakes.tpm import FakeTpm
+from relay.box.tpm import Exchange, Tpm
+from tests.fakes.tpm import FakeTpm, local_cipher
 from tests.fakes.tpm_contract import SECRET, check_chip
 
 
@@ -16,6 +18,51 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_secret_is_kept_for_this_chip_in_this_condition() -> None:
     check_chip(FakeTpm(), FakeTpm())
+
+
+def test_nobody_on_the_wires_learns_the_secret() -> None:
+    chip = FakeTpm()
+    for pcrs in ((), (7,)):
+        assert chip.tpm().unseal(chip.tpm(pcrs).seal(SECRET)) == SECRET
+    assert len(chip.wire) > 30
+    assert not any(SECRET in said for said in chip.wire)
+
+
+@contextlib.contextmanager
+def between(exchange: Exchange) -> Iterator[Exchange]:
+    yield exchange
+
+
+def test_an_impostor_with_a_storage_key_of_its_own_is_not_told_anything() -> None:
+    chip, impostor = FakeTpm(), FakeTpm()
+    sealed = chip.tpm().seal(SECRET)
+
+    def exchange(command: bytes) -> bytes:
+        answer = chip.exchange(command)
+        return impostor.exchange(command) if command[6:10] == b"\0\0\x01\x31" else answer
+
+    tpm = Tpm(Path("/dev/fake"), opens=lambda _: between(exchange), cipher=local_cipher)
+    with pytest.raises(WrongKeyError, match="did not seal"):
+        tpm.unseal(sealed)
+    assert chip.loaded == {}
+    # Only the name finds an impostor that opens the session itself; one that cannot is found by the chip.
+    with pytest.raises(ConfigError):
+        tpm.unseal({name: value for name, value in sealed.items() if name != "parent"})
+
+
+@pytest.mark.parametrize("at", [14, 16, 20, 47, -1, -20])
+def test_an_answer_that_somebody_changed_is_not_believed(at: int) -> None:
+    chip = FakeTpm()
+    sealed = chip.tpm().seal(SECRET)
+
+    def exchange(command: bytes) -> bytes:
+        answer = bytearray(chip.exchange(command))
+        if command[6:10] == b"\0\0\x01\x5e":
+            answer[at] ^= 1
+        return bytes(answer)
+
+    with pytest.raises(DamagedError, match=r"between the box and its TPM|ends too early"):
+        Tpm(Path("/dev/fake"), opens=lambda _: between(exchange), cipher=local_cipher).unseal(sealed)
 
 
 def test_changed_parameters_open_nothing() -> None:

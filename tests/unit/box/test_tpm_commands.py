@@ -18,7 +18,7 @@ def test_the_storage_root_key_is_the_one_of_tcgs_provisioning_guidance() -> None
 
 @given(st.binary(max_size=60))
 def test_whatever_is_no_answer_is_refused_in_words(answer: bytes) -> None:
-    for read in (commands.code_of, commands.handle_in, commands.sealed_in, commands.bytes_in):
+    for read in (commands.code_of, commands.handle_in, commands.public_in, commands.bytes_in):
         try:
             read(answer)
         except DamagedError as error:
