@@ -8,7 +8,9 @@ from relay.base.errors import ConfigError
 from relay.box.light import StatusLight
 from relay.box.profile import FOLDER, OVERRIDE, Profile, load_profile, match
 
-_DEVICE_TREE = "proc/device-tree"
+# The first is the interface (Documentation/ABI/testing/sysfs-firmware-ofw) and a link to the second, which a service
+# that is shown nothing of /proc but processes still sees.
+_DEVICE_TREES = ("proc/device-tree", "sys/firmware/devicetree/base")
 _DMI = "sys/class/dmi/id"
 DESK = "desk"
 
@@ -30,8 +32,8 @@ class Identity:
 
 def identify(root: Path = Path("/")) -> Identity:
     """Return what the board under `root` says of itself (Devicetree Specification 0.4, section 2.3.1)."""
-    compatible = _texts(root / _DEVICE_TREE / "compatible")
-    model = _texts(root / _DEVICE_TREE / "model") or _texts(root / _DMI / "product_name")
+    compatible = _property(root, "compatible")
+    model = _property(root, "model") or _texts(root / _DMI / "product_name")
     return Identity(compatible, model[0] if model else "", platform.machine())
 
 
@@ -67,6 +69,10 @@ def status_light(state: Path, root: Path = Path("/")) -> StatusLight:
         # Whoever looks at the board says what is wrong with its profile; the box itself does without a light.
         return StatusLight(())
     return StatusLight(profile.leds.status, root / "sys/class/leds")
+
+
+def _property(root: Path, name: str) -> tuple[str, ...]:
+    return next((texts for tree in _DEVICE_TREES if (texts := _texts(root / tree / name))), ())
 
 
 def _texts(path: Path) -> tuple[str, ...]:

@@ -1,15 +1,23 @@
 """The status light: six states that a person can tell apart across a room. The kernel does the blinking.
 
 Source: Documentation/leds/leds-class.rst and ledtrig-pattern of the kernel. What the light did before is put back.
+
+The kernel makes the attributes of a trigger when the trigger is chosen, anew and for root alone; the package's udev
+rule hands them over a moment later (the event `change` with TRIGGER=, led_trigger_set in drivers/leds/led-triggers.c).
 """
 
 import contextlib
 import enum
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 FOLDER = Path("/sys/class/leds")
 _FULL = 255
+# How long udev may take to hand over what came with a trigger; the caller waits for so long at most.
+_HANDED_OVER_WITHIN_S = 1.0
+_LOOK_AGAIN_S = 0.01
 
 
 class Shown(enum.Enum):
@@ -38,24 +46,21 @@ class StatusLight:
         return "" if self._led is None else self._led.name
 
     def show(self, what: Shown) -> None:
-        """Show `what` from now on; a light that may not be written to stays as it is."""
+        """Show `what` from now on; a light that may not be written to stays as it is, and the next call tries again."""
         if what is self._shown:
             return
-        self._shown = what
         rhythm = what.value
+        if rhythm is None:
+            facts = {"trigger": "none", "brightness": str(_FULL)}
+        elif len(rhythm) > 1 and {"pattern", "[pattern]"} & set(self._triggers()):
+            facts = {"trigger": "pattern", "pattern": _pattern(rhythm)}
+        else:
+            # Without the pattern trigger a double flash becomes a short one, which no other state is.
+            on_ms, off_ms = rhythm[-1]
+            facts = {"trigger": "timer", "delay_on": str(on_ms), "delay_off": str(off_ms)}
         with contextlib.suppress(OSError):
-            if rhythm is None:
-                self._write("trigger", "none")
-                self._write("brightness", str(_FULL))
-            elif len(rhythm) > 1 and {"pattern", "[pattern]"} & set(self._triggers()):
-                self._write("trigger", "pattern")
-                self._write("pattern", _pattern(rhythm))
-            else:
-                # Without the pattern trigger a double flash becomes a short one, which no other state is.
-                on_ms, off_ms = rhythm[-1]
-                self._write("trigger", "timer")
-                self._write("delay_on", str(on_ms))
-                self._write("delay_off", str(off_ms))
+            self._bring_about(facts)
+            self._shown = what
 
     def release(self) -> None:
         """Let the light do what it did before."""
@@ -74,10 +79,27 @@ class StatusLight:
             self._shown = None
             if self._facts() == ours:
                 with contextlib.suppress(OSError):
-                    for name, text in before.items():
-                        self._write(name, text)
+                    self._bring_about(before)
 
         return give_back
+
+    def _bring_about(self, facts: dict[str, str]) -> None:
+        # A trigger that is chosen again begins anew, with attributes that are root's again.
+        if facts.get("trigger") != self._chosen_trigger():
+            self._write("trigger", facts.get("trigger", "none"))
+        for name, text in facts.items():
+            if name != "trigger":
+                self._write_soon(name, text)
+
+    def _write_soon(self, name: str, text: str) -> None:
+        deadline = time.monotonic() + _HANDED_OVER_WITHIN_S
+        while True:
+            try:
+                return self._write(name, text)
+            except (FileNotFoundError, PermissionError):
+                if time.monotonic() >= deadline:
+                    raise
+            threading.Event().wait(_LOOK_AGAIN_S)
 
     def _facts(self) -> dict[str, str]:
         """Return the attributes that make up what is shown, in the order in which to write them."""

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from relay.cli.bench.servers import free_port
 from tests.guest.image import Image, copy_disk, make_disk
+from tests.guest.wires import board_tree
 
 MEMORY_MIB = 512
 CLIENT_PORT, FEDERATION_PORT = 443, 8448
@@ -24,6 +25,7 @@ _OFF_WITHIN_S = 150
 # Everything takes 20 to 50 times as long as on a board, more where the host is busy.
 _PATIENCE = "systemd.default_device_timeout_sec=600 systemd.default_timeout_start_sec=600"
 _PROMPT = "GUEST-READY# "
+_MACHINE = "virt"
 
 
 class GuestError(Exception):
@@ -45,6 +47,7 @@ class GuestMachine:
         copy_disk(image.disk, self._disk)
         # What is carried to the guest lies on a second disk, like on a USB stick.
         make_disk(self._stick, carried, 64)
+        self._tree = board_tree(folder, _MACHINE)
         self.client_port, self.federation_port = free_port(), free_port()
         self.line = ""
         self.started_at = 0.0
@@ -59,8 +62,9 @@ class GuestMachine:
         forwards += f",hostfwd=tcp:127.0.0.1:{self.federation_port}-:{FEDERATION_PORT}"
         log = f"logfile={self._folder}/boot.log,logappend=on"
         return [
-            *("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53", "-accel", "tcg", "-m", str(MEMORY_MIB)),
-            *("-nodefaults", "-display", "none", "-no-reboot"),
+            *("qemu-system-aarch64", "-M", _MACHINE, "-cpu", "cortex-a53", "-accel", "tcg", "-m", str(MEMORY_MIB)),
+            *("-nodefaults", "-display", "none", "-no-reboot", "-dtb", str(self._tree)),
+            *("-qtest", f"unix:{self._sockets}/wires,server=on,wait=off", "-qtest-log", "none"),
             *("-kernel", str(self._image.kernel), "-initrd", str(self._image.initrd)),
             *("-append", f"console=ttyAMA0,115200 root=/dev/vda rw quiet loglevel=4 {_PATIENCE}"),
             # A write that the guest was told is complete is in the host's file, whatever happens to QEMU.

@@ -97,8 +97,57 @@ def test_a_board_without_a_light_is_no_fault(tmp_path: Path, candidates: list[st
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_light_that_lacks_an_attribute_gets_no_file_in_its_place(tmp_path: Path) -> None:
+def test_a_light_that_lacks_an_attribute_gets_no_file_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.box.light._HANDED_OVER_WITHIN_S", 0.0)
     path = led(tmp_path)
     (path / "delay_on").unlink()
     StatusLight(["ACT"], tmp_path).show(Shown.WAITING)
     assert not (path / "delay_on").exists()
+
+
+class RootsLight(StatusLight):
+    """A light whose attributes are root's until udev has handed them over."""
+
+    refusals = 2
+    chosen = 0
+
+    def _write(self, name: str, text: str) -> None:
+        if name == "trigger":
+            self.chosen += 1
+            text = f"none timer pattern [{text}]"
+        elif self.refusals > 0:
+            self.refusals -= 1
+            raise PermissionError(name)
+        super()._write(name, text)
+
+
+def test_what_comes_with_a_trigger_is_waited_for_until_it_is_handed_over(tmp_path: Path) -> None:
+    path = led(tmp_path)
+    light = RootsLight(["ACT"], tmp_path)
+    light.show(Shown.STARTING)
+    assert (written(path)["delay_on"], written(path)["delay_off"]) == ("150", "150")
+    assert light.refusals == 0
+
+
+def test_another_rhythm_of_the_same_trigger_does_not_choose_it_again(tmp_path: Path) -> None:
+    path = led(tmp_path)
+    light = RootsLight(["ACT"], tmp_path)
+    for what in (Shown.STARTING, Shown.WAITING):
+        light.show(what)
+    assert light.chosen == 1
+    assert (written(path)["delay_on"], written(path)["delay_off"]) == ("1000", "1000")
+
+
+def test_what_could_not_be_shown_is_tried_again_when_it_is_said_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.box.light._HANDED_OVER_WITHIN_S", 0.0)
+    path = led(tmp_path)
+    light = RootsLight(["ACT"], tmp_path)
+    light.show(Shown.HEALTHY)
+    light.show(Shown.HEALTHY)
+    assert written(path)["brightness"] == ""
+    light.show(Shown.HEALTHY)
+    assert written(path)["brightness"] == "255"
