@@ -341,11 +341,26 @@ def _about_the_name(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     return name_update(folder, fields)
 
 
+def _diagnostics(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a text about the box that may be sent to anybody; it needs no lock because of that."""
+    from relay.cli.diagnostics import diagnose, look_around
+
+    _expect(fields, {"transcript"})
+    transcript = fields.get("transcript", [])
+    if not isinstance(transcript, list) or not all(isinstance(line, str) for line in transcript):
+        raise InvalidInputError("the transcript is a list of texts")
+    around = look_around()
+    # The journal is shown to root, whose files in the state folder the service could not open.
+    act_as_owner(folder)
+    return {"text": diagnose(folder, partial(operate, folder), around, transcript)}
+
+
+_LOCAL["diagnostics"] = _diagnostics
 _LOCAL.update({"certificate_tend": _about_the_certificate, "name_update": _about_the_name})
 _NETWORK_VERBS = ("about", "network", "wifi_scan", "wifi_join", "hostname_set", "device_name_set")
 _LOCAL.update({verb: _about_the_network(verb) for verb in _NETWORK_VERBS})
 # These concern no file of the state folder, and root may do what its owner may not.
-_ABOUT_THE_MACHINE = {"time_set", *_NETWORK_VERBS}
+_ABOUT_THE_MACHINE = {"time_set", "diagnostics", *_NETWORK_VERBS}
 
 
 def _now() -> datetime.datetime:

@@ -16,7 +16,7 @@ from relay.base.limits import UNLOCKED_IDLE_S
 
 FREE_COMMANDS = frozenset(
     {
-        *("status", "doctor", "show", "plan", "network", "wifi scan"),
+        *("status", "doctor", "show", "plan", "network", "wifi scan", "diagnostics"),
         *("help", "terminal", "exit", "setup", "unlock", "lock", "passphrase"),
     }
 )
@@ -24,7 +24,7 @@ FREE_COMMANDS = frozenset(
 
 FREE_VERBS = frozenset(
     {
-        *("hello", "status", "doctor", "show", "plan", "about", "network", "wifi_scan"),
+        *("hello", "status", "doctor", "show", "plan", "about", "network", "wifi_scan", "diagnostics"),
         *("passphrase", "schema", "happened", "transcript", "unlock", "lock", "owner_check", "reset_wait"),
     }
 )

@@ -24,6 +24,7 @@ COMMANDS = (
     Command(("setup",), "", "ask for everything, then set the box up"),
     Command(("status",), "", "what runs and what is queued"),
     Command(("doctor",), "", "what is wrong and what to do next"),
+    Command(("diagnostics",), "", "a text for helpers, names and secrets left out"),
     Command(("show",), "[KEY]", "settings, and what is planned; transcript", 0, 1),
     Command(("set",), "KEY VALUE", "plan a setting; a password is asked for", 1, 2),
     Command(("drop",), "KEY", "take a planned setting back", 1, 1),

@@ -21,6 +21,7 @@ from relay.console.dialogues import Dialogues
 from relay.console.dialogues.lock import waited_for
 from relay.console.draft import SECRETS, Draft, differences
 from relay.console.gate import Gate
+from relay.console.pieces import Pieces
 from relay.console.script import Request, Script, Step
 from relay.console.transcript import Transcript
 from relay.console.verbs import Kind, Verb, find_verb, schema
@@ -60,6 +61,7 @@ class Machine:
         self._transcript = transcript
         self._remembered: dict[str, tuple[bytes, dict[str, Any]]] = {}
         self._done = dict(done or {})
+        self._pieces = Pieces()
         self._was_a_box = provisioned()
 
     def begin(self, line: bytes) -> Script:
@@ -140,18 +142,25 @@ class Machine:
         match verb:
             case "hello" | "unlock" | "lock" | "transcript" | "schema" | "happened":
                 return (yield from self._about(verb, fields))
-            case "plan":
-                return (yield from self._plan())
-            case "set" | "drop":
-                return (yield from self._change_draft(verb, fields))
-            case "apply":
-                return (yield from self._apply(fields))
+            case "plan" | "set" | "drop" | "apply":
+                return (yield from self._about_the_draft(verb, fields))
+            case "diagnostics":
+                return (yield from self._diagnostics(fields.get("offset", 0)))
         if verb == "show" and not self._provisioned():
             return {"settings": {}}
         if verb == "factory_reset" and self._gate.must_wait():
             yield from waited_for(self._gate)
         reply = yield Request(fields)
         return result_of(reply)
+
+    def _about_the_draft(self, verb: str, fields: dict[str, Any]) -> Script:
+        match verb:
+            case "plan":
+                return (yield from self._plan())
+            case "apply":
+                return (yield from self._apply(fields))
+            case _:
+                return (yield from self._change_draft(verb, fields))
 
     def _about(self, verb: str, fields: dict[str, Any]) -> Script:
         match verb:
@@ -168,6 +177,16 @@ class Machine:
                 return {"verbs": schema()}
             case _:
                 return self._happened(fields["of"])
+
+    def _diagnostics(self, offset: object) -> Script:
+        if offset == 0:
+            made = yield Request({"verb": "diagnostics", "transcript": self._transcript.outline()})
+            self._pieces.put(str(result_of(made)["text"]))
+        return self._pieces.at(offset)
+
+    def forget(self) -> None:
+        """Drop the text made last: the next program has its own made."""
+        self._pieces.put("")
 
     def _hello(self, fields: dict[str, Any]) -> Script:
         if not self._gate.clock_is_set and "utc" in fields:

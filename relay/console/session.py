@@ -171,6 +171,7 @@ class Session:
     def _forget(self) -> None:
         self._editor.forget()
         self._transcript.clear()
+        self._machine.forget()
 
     def _taken(self) -> list[Action]:
         actions, self._actions = self._actions, []

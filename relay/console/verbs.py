@@ -44,6 +44,7 @@ _SETTINGS = Field("settings", "texts by name; `password` is secret")
 _CONFIRM = Field("confirm_s", "number", needed=False)
 _UTC = Field("utc", "2026-11-23T12:00:00Z", needed=False)
 _PHRASES = tuple(Field(name, "text", secret=True, needed=False) for name in ("passphrase", "passphrase_now"))
+_OFFSET = Field("offset", "number; a new text is made where it is 0 or absent", needed=False)
 _R, _P, _C = Kind.READS, Kind.PLANS, Kind.CHANGES
 
 VERBS = {
@@ -59,6 +60,7 @@ VERBS = {
         Verb("lock", _R, "allow no more changes"),
         Verb("status", _R, "what runs and what is queued"),
         Verb("doctor", _R, "what is wrong and what to do next"),
+        Verb("diagnostics", _R, "a redacted text about the box for whoever helps, in pieces", (_OFFSET,)),
         Verb("show", _R, "the settings in force"),
         Verb("plan", _R, "what is planned, what it changes, what is missing"),
         Verb("user_list", _R, "who lives here"),

@@ -33,6 +33,7 @@ class MemoryBox:
         self.locks = locks
         self.owner_secret = OWNER_SECRET
         self.waits = 0
+        self.long_text: list[str] = []
 
     def provisioned(self) -> bool:
         return bool(self.server)
@@ -55,6 +56,9 @@ class MemoryBox:
 
     def _doctor(self) -> dict[str, Any]:
         return {"findings": [{"level": "warning", "what": "the box is not running", "next_step": "start it"}]}
+
+    def _diagnostics(self, transcript: list[str]) -> dict[str, Any]:
+        return {"text": "".join(f"{line}\n" for line in ["== diagnostics ==", *transcript, *self.long_text])}
 
     def _show(self) -> dict[str, Any]:
         trial = {} if self.on_trial_s is None else {"goes_back_in_s": self.on_trial_s}

@@ -22,6 +22,7 @@ class Care:
         return {
             "status": self._status,
             "doctor": self._doctor,
+            "diagnostics": self._diagnostics,
             "time set": self._time_set,
             "terminal": self._terminal,
             "passphrase": self._passphrase,
@@ -41,6 +42,12 @@ class Care:
     def _doctor(self) -> Script:
         result = yield from asked({"verb": "doctor"})
         yield Say(words.findings(result))
+        return None
+
+    def _diagnostics(self) -> Script:
+        yield Say(["Looking at everything takes a moment."])
+        result = yield from asked({"verb": "diagnostics", "transcript": self._house.transcript.outline()})
+        yield Say(str(result["text"]).splitlines(), private=True)
         return None
 
     def _time_set(self, utc: str) -> Script:

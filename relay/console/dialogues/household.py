@@ -28,7 +28,7 @@ class Household:
         return None
 
     def _user_list(self) -> Script:
-        yield Say(words.users((yield from asked({"verb": "user_list"}))))
+        yield Say(words.users((yield from asked({"verb": "user_list"}))), private=True)
         return None
 
     def _user_passwd(self, name: str) -> Script:
@@ -38,7 +38,7 @@ class Household:
         return None
 
     def _user_deactivate(self, name: str) -> Script:
-        answer = yield Question(f"Close the account of {name} for good? Type the name again: ")
+        answer = yield Question("Close this account for good? Type the name again: ")
         if answer.strip() != name:
             yield Say(["Nothing done."])
             return None

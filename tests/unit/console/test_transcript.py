@@ -115,3 +115,37 @@ def test_the_owners_password_leaves_no_trace_of_its_length() -> None:
         person.type("", "unlock", secret)
         lengths.add(tuple(person.session._transcript.lines()))
     assert len(lengths) == 1
+
+
+def test_what_leaves_the_box_of_it_names_nobody_and_nothing() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    person.type(
+        "", "status", "set dns.user somebody", "set log.level=debug", "show dns.user", "wifi join Fritzbox 7590"
+    )
+    person.type("wrong password")
+    person.type("user add otto", "secret enough", "secret enough")
+    person.type("user list", "user deactivate otto", "no", "user add otto", "secret enough", "secret enough")
+    person.ask(seq="for berta", verb="set", settings={"acme.contact": "berta@example.org"})
+    person.ask(seq=2, verb="berta")
+    person.act(person.session.receive(wifi("Fritzbox", "hunter22")))
+    outline = "\n".join(person.session._transcript.outline())
+    kept = "\n".join(person.session._transcript.lines())
+    assert (
+        "relay> set dns.user ***\nrelay> set log.level\nrelay> show dns.user\n(1 lines)\nrelay> wifi join ***"
+        in outline
+    )
+    assert "relay> user add ***" in outline
+    assert "error: the name is taken" in outline
+    assert "> set\n< ok\n> ***\n< input.invalid\n> improv SendWifi" in outline
+    for private in ("somebody", "Fritz", "otto", "berta", "hunter22", "secret enough", "box.example"):
+        assert private not in outline
+    assert "otto" not in kept
+
+
+def test_whom_the_set_up_names_is_not_kept() -> None:
+    person = Person()
+    person.type("", "set owner anna", "set owner=anna", "plan")
+    person.type("setup", "box.example", "anna", "secret enough", "secret enough", "", "", "yes")
+    person.ask(seq=1, verb="set", settings={"owner": "anna"})
+    assert "Owner: ***" in person.session._transcript.lines()
+    assert "anna" not in "\n".join(person.session._transcript.lines())
