@@ -32,6 +32,10 @@ class AcmeConfig:
     """Host names and addresses, divided by commas; empty: the server name's."""
     profile: str = ""
     """One of the authority's profiles, as `tlsserver` or `shortlived`; empty: its usual one."""
+    eab_key_id: str = ""
+    """The name of a key that an authority with accounts of its own gave you; empty: it wants none."""
+    eab_key_file: str = ""
+    """That key, as it was given: base64url. Relative to the state folder."""
     ca: str = ""
     """A private CA that the directory's own certificate is from; relative to the state folder."""
 
@@ -43,6 +47,8 @@ class AcmeConfig:
             raise ConfigError(f"acme.directory is {self.directory!r}; it begins with https://")
         if self.contact and (self.contact.count("@") != 1 or not self.contact.isprintable() or " " in self.contact):
             raise ConfigError(f"acme.contact is {self.contact!r}; it is a mail address")
+        if bool(self.eab_key_id) != bool(self.eab_key_file):
+            raise ConfigError("acme.eab_key_id and acme.eab_key_file belong together: set both, or none")
         for name in split_names(self.names):
             _check_name("acme.names", name)
             if self.challenge == "dns-01" and is_address(name):

@@ -9,11 +9,12 @@ from typing import Any
 
 from relay.base.clock import SystemClock
 from relay.base.config import Config, load
-from relay.base.config_names import is_address, split_names
+from relay.base.config_names import AcmeConfig, is_address, split_names
 from relay.base.errors import ConfigError, InvalidInputError, TooLargeError, UnreachableError
 from relay.base.ids import split_server_name
-from relay.cli.files import write_whole
+from relay.cli.files import read_secret, write_whole
 from relay.uplink.acme.folder import AcmeFolder
+from relay.uplink.acme.jose import Binding, parse_binding
 from relay.uplink.acme.ordering import Solver, Waiting
 from relay.uplink.acme.places import CHALLENGES
 from relay.uplink.acme.problems import AcmeError
@@ -45,6 +46,7 @@ def certificate_tend(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
         solver=lambda: _solver(folder, config),
         waiting=_WAITING,
         draw=secrets.randbelow,
+        binding=lambda: _binding(folder, config.acme),
     )
     tended = tending.tend(at_start=fields.get("at_start") is True)
     return {
@@ -53,6 +55,16 @@ def certificate_tend(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
         "ends_s": tended.record.ends_s,
         "failed": tended.record.kind,
     }
+
+
+def _binding(folder: Path, settings: AcmeConfig) -> Binding | None:
+    if not settings.eab_key_id:
+        return None
+    try:
+        text = read_secret(folder, "acme.eab_key_file", settings.eab_key_file)
+        return parse_binding(settings.eab_key_id, text)
+    except (ConfigError, InvalidInputError) as error:
+        raise AcmeError("binding", str(error)) from None
 
 
 def certified_names(config: Config) -> list[str]:

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+from relay.base.errors import ConfigError
+
+_MOST_SECRET_BYTES = 4096
 _KEY_DEVICES = ("/dev/tpmrm0", "/dev/vcio")
 
 
@@ -17,6 +20,19 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         os.fsync(file.fileno())
     part.rename(path)
     sync_folder(path.parent)
+
+
+def read_secret(folder: Path, setting: str, name: str) -> str:
+    """Return what stands in the small file that `setting` names, relative to the state folder.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        with (folder / name).open(encoding="utf-8") as file:
+            return file.read(_MOST_SECRET_BYTES).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{setting} {name} cannot be read: {error}") from None
 
 
 def sync_folder(folder: Path) -> None:

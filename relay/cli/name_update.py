@@ -15,11 +15,10 @@ from relay.base.config import Config, load
 from relay.base.config_names import DnsConfig, split_names
 from relay.base.errors import ConfigError, RelayError
 from relay.base.ids import split_server_name
-from relay.cli.files import write_whole
+from relay.cli.files import read_secret, write_whole
 from relay.uplink.addresses import Addresses
 
 FILE_NAME = "name.json"
-_MOST_KEY_BYTES = 4096
 # With an address of its own making unknown, a box that is started again and again asks no more often.
 _LEAST_BETWEEN_S = 600.0
 
@@ -59,11 +58,7 @@ def read_key(folder: Path, settings: DnsConfig) -> str:
     Raises:
         ConfigError: it cannot be read.
     """
-    try:
-        with (folder / settings.key_file).open(encoding="utf-8") as file:
-            return file.read(_MOST_KEY_BYTES).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"dns.key_file {settings.key_file} cannot be read: {error}") from None
+    return read_secret(folder, "dns.key_file", settings.key_file)
 
 
 def _read_record(folder: Path, mark: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import hmac
 import json
 from typing import Any
 
@@ -47,6 +48,8 @@ class Authority:
         self.issued: list[x509.Certificate] = []
         self.replaced: list[str] = []
         self.accounts: list[dict[str, str]] = []
+        # MAC keys by name: where there are any, an account needs one of them, once.
+        self.mac_keys: dict[str, bytes] = {}
         self._nonces: set[str] = set()
         self._count = 0
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -64,7 +67,8 @@ class Authority:
         self.asked.append(path)
         if path == "/dir":
             names = ("newNonce", "newAccount", "newOrder", "renewalInfo")
-            meta = {"termsOfService": self.terms, "profiles": {"shortlived": "six days"}}
+            meta: dict[str, Any] = {"termsOfService": self.terms, "profiles": {"shortlived": "six days"}}
+            meta |= {"externalAccountRequired": True} if self.mac_keys else {}
             return self._good({**{name: f"{BASE}/{name}" for name in names}, "meta": meta}, signed=False)
         if path == "/newNonce":
             return self._good({})
@@ -93,11 +97,30 @@ class Authority:
         self._verify(jwk, fields)
         payload = json.loads(decoded(fields["payload"])) if fields["payload"] else None
         if path == "/newAccount":
-            assert (payload or {}).get("termsOfServiceAgreed")
-            if jwk not in self.accounts:
-                self.accounts.append(jwk)
+            if jwk not in self.accounts and (refusal := self._register(jwk, url, payload or {})):
+                return self._bad(*refusal)
             return self._good({}, {"location": f"{BASE}/account/{self.accounts.index(jwk)}"})
         return self._act(path, payload)
+
+    def _register(self, jwk: dict[str, str], url: str, payload: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
+        kind = "urn:ietf:params:acme:error:"
+        if payload.get("onlyReturnExisting"):
+            return 400, {"type": f"{kind}accountDoesNotExist"}
+        assert payload.get("termsOfServiceAgreed")
+        if self.mac_keys:
+            bound = payload.get("externalAccountBinding")
+            if bound is None:
+                return 403, {"type": f"{kind}externalAccountRequired"}
+            head = json.loads(decoded(bound["protected"]))
+            assert (head["alg"], head["url"], set(head)) == ("HS256", url, {"alg", "url", "kid"})
+            assert json.loads(decoded(bound["payload"])) == jwk
+            proof = hmac.digest(
+                self.mac_keys.pop(head["kid"], b"?"), f"{bound['protected']}.{bound['payload']}".encode(), "sha256"
+            )
+            if proof != decoded(bound["signature"]):
+                return 401, {"type": f"{kind}unauthorized", "detail": "no such key"}
+        self.accounts.append(jwk)
+        return None
 
     def _act(self, path: str, payload: dict[str, Any] | None) -> Answer:
         if path == "/newOrder":

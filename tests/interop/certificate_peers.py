@@ -29,6 +29,7 @@ class Pebble(ListeningProcess):
         names: the name server it asks, 127.0.0.1:PORT; empty: one that says 127.0.0.1 for every name.
         nonces: the share of good nonces that it refuses, in percent.
         profiles: validity in seconds by profile.
+        mac_keys: base64url keys by name; where there are any, an account needs one of them.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Pebble(ListeningProcess):
         names: str = "",
         nonces: int = 5,
         profiles: dict[str, int] | None = None,
+        mac_keys: dict[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
@@ -63,7 +65,8 @@ class Pebble(ListeningProcess):
             "httpPort": free_port(),
             "tlsPort": tls_port,
             "ocspResponderURL": "",
-            "externalAccountBindingRequired": False,
+            "externalAccountBindingRequired": bool(mac_keys),
+            "externalAccountMACKeys": mac_keys or {},
             "domainBlocklist": ["blocked.example.test"],
             "retryAfter": {"authz": 1, "order": 1},
             "keyAlgorithm": "ecdsa",

@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from relay.cli.bench.servers import free_port
+from relay.uplink.acme.jose import encode
 from relay.uplink.acme.places import CERTIFICATE, FOLDER
 from tests.interop.box_process import BoxProcess
 from tests.interop.certificate_peers import NAME, Pebble, issuer, shown
@@ -100,6 +101,22 @@ def test_what_keeps_a_certificate_away_is_found_by_the_doctor(
         assert ask(box, verb="certificate_tend")["failed"] == "rejectedIdentifier"
     box.set({"acme.names": NAME})
     assert ask(box, verb="certificate_tend")["failed"] == "unreachable"
+
+
+def test_an_authority_with_accounts_of_its_own_is_shown_the_key_that_it_gave(
+    box: BoxProcess, authority: trustme.CA, tmp_path: Path
+) -> None:
+    keys = {f"kid-{number}": encode(bytes([number]) * 32) for number in (1, 2)}
+    with Pebble(tmp_path / "pebble", authority, tls_port=box.federation_port, mac_keys=keys) as pebble:
+        box.set(pebble.settings())
+        assert ask(box, verb="certificate_tend")["failed"] == "externalAccountRequired"
+        assert any("acme.eab_key_id" in step for step in findings(box).values())
+        (box.state / "eab.key").write_text(keys["kid-2"])
+        box.set({"acme.eab_key_id": "kid-1", "acme.eab_key_file": "eab.key"})
+        assert ask(box, verb="certificate_tend", at_start=True)["failed"] == "binding"
+        (box.state / "eab.key").write_text(keys["kid-1"] + "\n")
+        box.start()
+        until(lambda: issuer(box.federation_port).startswith("Pebble"))
 
 
 def test_a_name_server_proves_the_name_and_follows_the_address(

@@ -4,9 +4,11 @@ Source: RFC 8555, 6.2 (request authentication), 8.1 (key authorizations); RFC 75
 """
 
 import base64
+import binascii
 import hashlib
+import hmac
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,6 +19,36 @@ from relay.base.errors import InvalidInputError
 _COORDINATE_BYTES = 32
 
 Key = ec.EllipticCurvePrivateKey
+
+
+class Binding(NamedTuple):
+    """What ties an account here to one that was made elsewhere: the name of a key, and the key."""
+
+    key_id: str
+    mac_key: bytes
+
+
+def parse_binding(key_id: str, text: str) -> Binding:
+    """Return the binding by the key in `text`, base64url as authorities give it (RFC 8555, section 7.3.4).
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    try:
+        key = base64.b64decode(text.strip() + "=" * (-len(text.strip()) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if not key:
+        raise InvalidInputError("the key is not what an authority gives: base64url on one line")
+    return Binding(key_id, key)
+
+
+def bind(binding: Binding, key: Key, url: str) -> dict[str, str]:
+    """Return `externalAccountBinding` for the new account of `key` at `url` (RFC 8555, section 7.3.4), by HS256."""
+    head = encode(json.dumps({"alg": "HS256", "kid": binding.key_id, "url": url}).encode("utf-8"))
+    body = encode(json.dumps(public_jwk(key)).encode("ascii"))
+    proof = hmac.digest(binding.mac_key, f"{head}.{body}".encode("ascii"), "sha256")
+    return {"protected": head, "payload": body, "signature": encode(proof)}
 
 
 def make_key() -> Key:

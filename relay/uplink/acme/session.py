@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from relay.uplink.acme.jose import Key, public_jwk, sign
+from relay.uplink.acme.jose import Binding, Key, bind, public_jwk, sign
 from relay.uplink.acme.problems import AcmeError, parse_problem
 
 # A server may refuse any nonce for reasons of its own; so many in a row are no accident.
@@ -100,11 +100,12 @@ class Session:
                 self._raise(answer)
         raise AcmeError("badNonce", "the authority accepts no nonce of its own")
 
-    def open_account(self, contact: str, *, agreed: bool) -> None:
+    def open_account(self, contact: str, binding: Binding | None = None, *, agreed: bool) -> None:
         """Find or make the account of the key (RFC 8555, section 7.3); later requests are made in its name.
 
         Raises:
-            AcmeError: "terms" where the terms of service are not agreed to.
+            AcmeError: "terms" where the terms of service are not agreed to, "externalAccountRequired" where a `binding`
+                is missing, "binding" where it was refused.
         """
         terms = str(self.meta.get("termsOfService", ""))
         if terms and not agreed:
@@ -113,8 +114,28 @@ class Session:
         if contact:
             payload["contact"] = [f"mailto:{contact}"]
         self.account_url = ""
-        answer = self.post(self.endpoint("newAccount"), payload)
+        if binding is None and self.meta.get("externalAccountRequired") is True:
+            raise AcmeError("externalAccountRequired", "the authority wants an account that was made elsewhere")
+        answer = self._new_account(payload) if binding is None else self._bound_account(payload, binding)
         self.account_url = answer.headers.get("location", "")
+
+    def _new_account(self, payload: dict[str, Any]) -> Answer:
+        return self.post(self.endpoint("newAccount"), payload)
+
+    def _bound_account(self, payload: dict[str, Any], binding: Binding) -> Answer:
+        try:
+            # Some authorities take a binding once: who has an account already does not show it again.
+            return self._new_account({"onlyReturnExisting": True})
+        except AcmeError as error:
+            if error.kind != "accountDoesNotExist":
+                raise
+        proof = bind(binding, self.key, self.endpoint("newAccount"))
+        try:
+            return self._new_account({**payload, "externalAccountBinding": proof})
+        except AcmeError as error:
+            if error.kind in ("unauthorized", "malformed"):
+                raise AcmeError("binding", str(error)) from None
+            raise
 
     def _take_nonce(self) -> str:
         nonce, self._nonce = self._nonce, ""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from relay.base.config_names import AcmeConfig
 from relay.uplink.acme import renewal_info, schedule
 from relay.uplink.acme.folder import AcmeFolder, Order
-from relay.uplink.acme.jose import make_key
+from relay.uplink.acme.jose import Binding, make_key
 from relay.uplink.acme.ordering import Ordering, Solver, Waiting, Wanted
 from relay.uplink.acme.problems import AcmeError
 from relay.uplink.acme.renewal_info import Life
@@ -36,6 +36,7 @@ class Tending:
         names: what is to be certified.
         fetch: asks the network.
         solver: made when a challenge has to be answered.
+        binding: gives what ties the account to one made elsewhere, None for nothing.
         waiting: how time passes.
         draw: `draw(n)` gives 0 to n-1.
     """
@@ -50,6 +51,7 @@ class Tending:
         solver: Callable[[], Solver],
         waiting: Waiting,
         draw: Callable[[int], int],
+        binding: Callable[[], Binding | None] = lambda: None,
     ) -> None:
         self._folder = folder
         self._settings = settings
@@ -58,6 +60,7 @@ class Tending:
         self._solver = solver
         self._waiting = waiting
         self._draw = draw
+        self._binding = binding
         self._session: Session | None = None
         self._record = Record()
 
@@ -117,7 +120,7 @@ class Tending:
     def _order(self, life: Life | None) -> bool:
         try:
             session = self._open()
-            session.open_account(self._settings.contact, agreed=self._settings.terms_agreed)
+            session.open_account(self._settings.contact, self._binding(), agreed=self._settings.terms_agreed)
             ordering = Ordering(session, self._solver(), self._waiting)
             order = self._folder.order()
             if order is None or order.made_for != self._record.made_for or not self._take(ordering, order):

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from relay.base.config_names import AcmeConfig
+from relay.base.errors import InvalidInputError
 from relay.base.limits import MAX_CERTIFICATE_ORDERS_PER_DAY
 from relay.cli.files import write_whole
 from relay.transport.tls import server_context
 from relay.uplink.acme.folder import AcmeFolder, Order
-from relay.uplink.acme.jose import make_key
+from relay.uplink.acme.jose import Binding, encode, make_key, parse_binding
 from relay.uplink.acme.ordering import Waiting
 from relay.uplink.acme.places import CERTIFICATE
 from relay.uplink.acme.tending import Tended, Tending, settings_mark
@@ -51,6 +52,7 @@ class Box:
         self.cut_after: int | None = None
         self.writes = 0
         self.solving = Solving()
+        self.binding: Binding | None = None
 
     def keep(self, path: Path, data: bytes) -> None:
         if self.cut_after is not None and self.writes >= self.cut_after:
@@ -67,6 +69,7 @@ class Box:
             solver=lambda: self.solving,
             waiting=Waiting(lambda: self.authority.now_s, self.authority.pause),
             draw=lambda most: most // 2,
+            binding=lambda: self.binding,
         ).tend(at_start=at_start)
 
     def shown(self) -> int:
@@ -156,6 +159,26 @@ def test_terms_are_agreed_to_by_a_person_only(tmp_path: Path) -> None:
     tended = box.tend(at_start=True)
     assert (tended.renewed, tended.record.kind) == (False, "terms")
     assert box.authority.accounts == []
+
+
+def test_an_account_is_tied_to_one_made_elsewhere_and_only_once(box: Box) -> None:
+    box.authority.mac_keys = {"kid-1": b"a secret of theirs", "kid-2": b"another"}
+    assert box.tend(at_start=True).record.kind == "externalAccountRequired"
+    box.binding = parse_binding("kid-1", f"{encode(b'not that secret')}\n")
+    assert box.tend(at_start=True).record.kind == "binding"
+    box.binding = parse_binding("kid-2", encode(b"another"))
+    assert box.tend(at_start=True).renewed
+    box.authority.now_s = NOW.timestamp() + 60 * DAY_S + 60
+    # The authority takes each key once: the second order shows none.
+    assert box.tend().renewed
+    assert len(box.authority.accounts) == 1
+    assert box.authority.mac_keys == {}
+
+
+@pytest.mark.parametrize("text", ["", "two words", "a" * 5, "a*b="])
+def test_a_key_that_no_authority_gives_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="base64url"):
+        parse_binding("kid", text)
 
 
 def test_a_challenge_that_fails_is_named_and_tried_again_later_and_later(box: Box) -> None:
