@@ -13,6 +13,10 @@ AUTHORITIES = {
 }
 """Short words for directories."""
 
+_INSIDE = frozenset(
+    {"alt", "arpa", "corp", "example", "home", "internal", "intranet", "invalid", "lan", "local", "localhost", "onion"}
+    | {"private", "test"}
+)
 _NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -89,6 +93,21 @@ class DnsConfig:
 def split_names(text: str) -> list[str]:
     """Return the names in a list divided by commas or spaces, in lower case."""
     return [name.lower().rstrip(".") for name in text.replace(",", " ").split()]
+
+
+def is_certified_in_public(server_name: str) -> bool:
+    """Return whether a public authority certifies such a name: a host name in the DNS of the world.
+
+    Names kept from it: RFC 6761 section 6, RFC 6762 appendix G, RFC 7686, RFC 8375, RFC 9476, and `internal` (ICANN).
+    """
+    host = split_names(server_name.partition(":")[0])
+    labels = host[0].split(".") if host else []
+    return (
+        len(labels) > 1
+        and not server_name.startswith("[")
+        and not is_address(host[0])
+        and not _INSIDE & set(labels[-1:])
+    )
 
 
 def is_address(name: str) -> bool:

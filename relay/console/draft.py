@@ -142,6 +142,11 @@ def check(key: str, value: str, others: Mapping[str, str]) -> None:
             Config(server=ServerConfig(name=_SOME_NAME)).with_settings({key: value})
 
 
+def basics() -> dict[str, Any]:
+    """Return for programs what a new box may be told."""
+    return {key: {"means": means, "needed": key in _NEEDED, "secret": key in SECRETS} for key, means in BASICS.items()}
+
+
 def setting_names(*, provisioned: bool) -> list[str]:
     """Return what can be set, basics first."""
     import dataclasses

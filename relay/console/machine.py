@@ -19,7 +19,7 @@ from relay.console.actions import Keep, Note
 from relay.console.checked import DamagedLineError, add_checksum, take_checksum
 from relay.console.dialogues import Dialogues
 from relay.console.dialogues.lock import waited_for
-from relay.console.draft import SECRETS, Draft, differences
+from relay.console.draft import SECRETS, Draft, basics, differences
 from relay.console.gate import Gate
 from relay.console.pieces import Pieces
 from relay.console.script import Request, Script, Step
@@ -174,7 +174,7 @@ class Machine:
                 self._gate.lock()
                 return {"locked": self._gate.locked}
             case "schema":
-                return {"verbs": schema()}
+                return {"verbs": schema(), "basics": basics()}
             case _:
                 return self._happened(fields["of"])
 

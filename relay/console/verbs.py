@@ -53,7 +53,7 @@ VERBS = {
         Verb(
             "hello", _R, "which console this is, whether the box is set up and locked; brings a clock the time", (_UTC,)
         ),
-        Verb("schema", _R, "this table"),
+        Verb("schema", _R, "this table, and what `set` takes on a new box"),
         Verb("happened", _R, "what became of a changing request", (Field("of", "its seq"),)),
         Verb("transcript", _R, "what was typed and answered since the cable came, without secrets"),
         Verb("unlock", _R, "allow changes", (Field("secret", "the owner's password", secret=True),)),

@@ -3,6 +3,8 @@
 import datetime
 from typing import Any
 
+OWN_AUTHORITY = "own"
+
 
 def provisioned(result: dict[str, Any]) -> list[str]:
     """Return what to tell after a box was set up."""
@@ -27,6 +29,16 @@ def addresses(usual: dict[str, Any], planned: dict[str, str]) -> list[str]:
     return [
         f"The board is {usual['board']}: servers reach it at {doors['federation']}, apps at {doors['client']}.",
         "Other addresses: no now, then set federation or set client, then apply.",
+    ]
+
+
+def certificates(name: str) -> list[str]:
+    """Return what to know before somebody says who certifies the box."""
+    return [
+        "certificate: letsencrypt gets one that everybody trusts, once port 443 of",
+        f"{name} reaches the box; typing it says yes to",
+        f"the terms at letsencrypt.org/repository. {OWN_AUTHORITY}: others refuse the box",
+        "until they trust it.",
     ]
 
 

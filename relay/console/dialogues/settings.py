@@ -3,6 +3,7 @@
 from collections.abc import Generator, Mapping
 from typing import Any
 
+from relay.base.config_names import is_certified_in_public
 from relay.base.errors import RelayError
 from relay.console import words
 from relay.console.actions import Keep, Leave
@@ -12,6 +13,7 @@ from relay.console.script import Question, Say, Script, Step
 
 _PERSON = ("name", "owner", "password")
 _ADDRESSES = ("federation", "client")
+_CERTIFICATES = ("acme", "acme.directory", "tls_cert", "tls.cert")
 _TRIAL_MINUTES = 5
 
 
@@ -171,12 +173,30 @@ class Settings:
             yield from self._ask_for(key, usual.get(key, ""))
         if not usual["asks_addresses"]:
             yield Say(words.addresses(usual, self._house.draft.values()))
+            yield from self._ask_who_certifies()
         yield from self._ask_where_the_key_is(usual.get("key", {}))
         yield from self.plan()
         answer = yield Question(f"Set up {self._house.draft.value('name')}, a name that can never change? [yes] ")
         if answer.strip().lower() in ("", "y", "yes"):
             yield from self._apply()
         return None
+
+    def _ask_who_certifies(self) -> Generator[Step, Any, None]:
+        draft = self._house.draft
+        name = draft.value("name")
+        if not is_certified_in_public(name) or any(map(draft.value, _CERTIFICATES)):
+            return
+        yield Say(words.certificates(name))
+        while answer := (yield Question(f"certificate [{words.OWN_AUTHORITY}]: ")).strip().lower():
+            if answer == words.OWN_AUTHORITY:
+                return
+            try:
+                draft.set("acme", answer, provisioned=False)
+            except RelayError as error:
+                yield Say([str(error)])
+                continue
+            yield Keep(draft.kept())
+            return
 
     def _ask_for(self, key: str, usual: str) -> Generator[Step, Any, None]:
         yield Say([f"{key}: {BASICS[key]}"])

@@ -1,7 +1,7 @@
 import pytest
 
 from relay.base.config import Config
-from relay.base.config_names import AcmeConfig, DnsConfig, split_names
+from relay.base.config_names import AcmeConfig, DnsConfig, is_certified_in_public, split_names
 from relay.base.errors import ConfigError
 
 DIRECTORY = "https://acme.example/dir"
@@ -61,3 +61,19 @@ def test_sections_that_contradict_each_other_are_refused(tables: dict[str, objec
 
 def test_names_are_divided_by_commas_and_spaces() -> None:
     assert split_names("Box.example., chat.example 192.0.2.7") == ["box.example", "chat.example", "192.0.2.7"]
+
+
+@pytest.mark.parametrize(
+    ("name", "public"),
+    [
+        ("family.net", True),
+        ("Box.Family.NET:8448", True),
+        ("box.local", False),
+        ("box.home.arpa", False),
+        ("box", False),
+        ("192.0.2.7:8448", False),
+        ("[2001:db8::7]", False),
+    ],
+)
+def test_names_inside_a_house_are_certified_by_nobody(name: str, public: bool) -> None:
+    assert is_certified_in_public(name) == public

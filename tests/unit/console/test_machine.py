@@ -113,7 +113,11 @@ def test_nothing_is_known_of_requests_before_a_reset() -> None:
 
 
 def test_secret_fields_are_flagged() -> None:
-    verbs = Person().ask(seq=1, verb="schema")["result"]["verbs"]
+    result = Person().ask(seq=1, verb="schema")["result"]
+    verbs, basics = result["verbs"], result["basics"]
+    assert [name for name, basic in basics.items() if basic["needed"]] == ["name", "owner", "password"]
+    assert [name for name, basic in basics.items() if basic["secret"]] == ["password"]
+    assert "terms" in basics["acme"]["means"]
     assert verbs["user_add"]["fields"]["password"] == {"secret": True, "needed": True}
     assert verbs["wifi_join"]["fields"]["password"]["secret"]
     assert verbs["plan"] == {"kind": "reads", "fields": {}}

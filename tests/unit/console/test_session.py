@@ -383,6 +383,49 @@ def test_an_appliance_is_set_up_without_knowing_addresses() -> None:
     assert "Owner: @anna:box.example" in person.type("yes")
 
 
+@pytest.mark.parametrize(
+    ("typed", "planned"),
+    [
+        ([""], None),
+        (["own"], None),
+        (["letsencrypt"], "letsencrypt"),
+        (["yes", "https://acme.example/dir"], "https://acme.example/dir"),
+    ],
+)
+def test_an_appliance_with_a_public_name_is_offered_a_certificate_by_one_question(
+    typed: list[str], planned: str | None
+) -> None:
+    person = Person(kept={"profile": "toaster"})
+    seen = person.type("", "setup", "box.family.net", "anna", "swordfish", "swordfish")
+    assert seen.endswith("certificate [own]: ")
+    assert "terms" in seen
+    for answer in typed:
+        seen = person.type(answer)
+    assert seen.endswith("a name that can never change? [yes] ")
+    person.type("")
+    (asked,) = (fields for fields in person.box.asked if fields["verb"] == "provision")
+    assert asked.get("acme") == planned
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("box.family.net", {"acme": "letsencrypt"}),
+        ("box.family.net", {"tls_cert": "/etc/cert.pem"}),
+        ("box.local", {}),
+        ("192.0.2.7", {}),
+        ("[2001:db8::7]:8448", {}),
+        ("box", {}),
+    ],
+)
+def test_nobody_is_asked_for_a_certificate_that_is_planned_or_that_no_authority_gives(
+    name: str, kept: dict[str, str]
+) -> None:
+    person = Person(kept={"profile": "toaster", **kept})
+    seen = person.type("", "setup", name, "anna", "swordfish", "swordfish")
+    assert seen.endswith("a name that can never change? [yes] ")
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 60), st.lists(LINES, max_size=10))
 def test_a_cable_that_damages_what_it_carries_makes_nothing_happen_that_takes_a_checksum(
@@ -390,10 +433,11 @@ def test_a_cable_that_damages_what_it_carries_makes_nothing_happen_that_takes_a_
 ) -> None:
     person = Person(MemoryBox(provisioned=True))
     cable = HostileCable(seed, one_in=one_in)
-    wanted = add_checksum(b'{"seq":7,"verb":"user_add","name":"otto","password":"long pw 1"}') + b"\n"
+    # Nobody else of this test makes that account.
+    wanted = add_checksum(b'{"seq":7,"verb":"user_add","name":"wilma","password":"long pw 1"}') + b"\n"
     for line in lines:
         person.send(cable.carry(line) + cable.carry(wanted))
-        assert person.box.users.get("otto", "long pw 1") == "long pw 1"
+        assert person.box.users.get("wilma", "long pw 1") == "long pw 1"
     person.act(person.session.unplugged())
     assert Person.replies(person.send(b"\x03\n" + wanted))[-1]["ok"]
-    assert sum(fields.get("name") == "otto" and fields["verb"] == "user_add" for fields in person.box.asked) == 1
+    assert sum(fields.get("name") == "wilma" and fields["verb"] == "user_add" for fields in person.box.asked) == 1
