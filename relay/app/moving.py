@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay.admin.operations import People
 from relay.app.house import House
 from relay.app.network import Network
 from relay.base.errors import InvalidInputError, NotFoundError
 from relay.base.ids import UserId, make_user_id, parse_room_id, parse_user_id
-from relay.delivery.moving import parcel
-from relay.delivery.moving.arriving import Arriving
-from relay.delivery.moving.departing import FIRST, Departing
 from relay.household import accounts
+
+if TYPE_CHECKING:
+    from relay.delivery.moving.arriving import Arriving
+    from relay.delivery.moving.departing import Departing
 
 
 class HouseMoving:
@@ -32,6 +33,9 @@ class HouseMoving:
 
     async def pack(self, localpart: str, after: str) -> dict[str, Any]:
         """Return the next page; see the Protocol."""
+        from relay.delivery.moving import parcel
+        from relay.delivery.moving.departing import FIRST
+
         departing, _ = await self._open()
         place = _read(after, list) if after else FIRST
         records, following = await departing.page(self._user(localpart), place)
@@ -58,6 +62,8 @@ class HouseMoving:
 
     async def unpack(self, localpart: str, records: str, *, secrets: bool) -> dict[str, Any]:
         """Take in a page; see the Protocol."""
+        from relay.delivery.moving import parcel
+
         _, arriving = await self._open()
         return dict(await arriving.unpack(await self._present(localpart), parcel.unwrap(records), secrets=secrets))
 
@@ -67,8 +73,12 @@ class HouseMoving:
         outcome, why = await arriving.rejoin(await self._present(localpart), _read(card, dict))
         return {"outcome": outcome, "why": why}
 
-    async def _open(self) -> tuple[Departing, Arriving]:
+    async def _open(self) -> "tuple[Departing, Arriving]":
         if self._ways is None:
+            # Most boxes never see anybody move: loaded with the first who does.
+            from relay.delivery.moving.arriving import Arriving
+            from relay.delivery.moving.departing import Departing
+
             network, house = await self._connect(), self._house
             inviting, joining = (network.inviting, network.joining) if self._running else (None, None)
             self._ways = (

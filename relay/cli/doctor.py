@@ -16,7 +16,7 @@ from relay.base.trial import Uptime, pending
 from relay.cli import reset
 from relay.cli.board_health import find_on_the_board
 from relay.cli.certificate_findings import find_about_the_certificate
-from relay.cli.provisioning import provisioned
+from relay.cli.files import provisioned
 from relay.store.catalogue import FILE_NAME as CATALOGUE
 from relay.store.files import OS_FILES
 from relay.store.root_page import page_format

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from relay.base.config import FILE_NAME
 from relay.base.errors import ConfigError
 
 _MOST_SECRET_BYTES = 4096
@@ -55,3 +56,8 @@ def act_as_owner(folder: Path) -> None:
     os.setgroups([os.stat(device).st_gid for device in _KEY_DEVICES if os.path.exists(device)])
     os.setgid(owner.st_gid)
     os.setuid(owner.st_uid)
+
+
+def provisioned(folder: Path) -> bool:
+    """Return whether `folder` is a box."""
+    return (folder / FILE_NAME).exists()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # As in relay.base.trial, which a console that nobody talks to does not load.
 TRIAL = "relay.toml.trial"
+# As in relay.cli.reset, which a box that starts needs after a power cut only.
+RESET = "reset"
 
 _OPTIONS = {
     "up": {"state": True, "profile": True, "headless": False},
@@ -57,11 +59,13 @@ def run_up(state: Path, profile: str, *, headless: bool) -> int:
     import datetime
 
     from relay.box.profile import load_profile
-    from relay.cli import own_ca, reset
+    from relay.cli import own_ca
+    from relay.cli.files import provisioned
     from relay.cli.house import run_house
-    from relay.cli.provisioning import provisioned
 
-    if state.is_dir():
+    if (state / RESET).exists():
+        from relay.cli import reset
+
         reset.finish(state)
     if profile:
         load_profile(profile)

@@ -23,9 +23,9 @@ from relay.base.limits import ADMIN_CALL_TIMEOUT_S, RESET_WAIT_S
 from relay.box.board import DESK
 from relay.box.profile import load_profile
 from relay.cli import own_ca, reset
-from relay.cli.files import act_as_owner
+from relay.cli.files import act_as_owner, provisioned
 from relay.cli.invitation import describe_address, describe_invitation, public_url
-from relay.cli.provisioning import ProvisionPlan, provision, provisioned
+from relay.cli.provisioning import ProvisionPlan, provision
 from relay.cli.usual import is_appliance, usual
 
 

@@ -20,7 +20,7 @@ from relay.base.errors import ConfigError, ConflictError, InvalidInputError
 from relay.base.ids import UserId, make_user_id, parse_server_name, parse_user_id
 from relay.box.profile import OVERRIDE, load_profile
 from relay.cli import own_ca
-from relay.cli.files import sync_folder, write_whole
+from relay.cli.files import provisioned, sync_folder, write_whole
 from relay.cli.usual import usual
 
 OpenHouse = Callable[[Path, Config], AbstractAsyncContextManager[Operator]]
@@ -119,11 +119,6 @@ def refuse_plain_outside(config: Config) -> None:
                 f"{section}.tls is false, but {door.listen} is not loopback; plain HTTP stays inside, "
                 f"unless {section}.behind_proxy names the reverse proxy"
             )
-
-
-def provisioned(folder: Path) -> bool:
-    """Return whether `folder` is a box."""
-    return (folder / FILE_NAME).exists()
 
 
 def provision(folder: Path, plan: ProvisionPlan, open_house: OpenHouse, now: datetime.datetime) -> Provisioned:

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import trio
 
@@ -20,19 +20,20 @@ from relay.base.limits import MIB
 from relay.base.log import get_logger
 from relay.base.lone_errors import unwrapped
 from relay.store.checkpoint import Checkpointer
-from relay.store.chunks import Chunk, Picture, Reached, Schema
 from relay.store.committer import Committer
 from relay.store.files import OS_FILES, FileLayer
 from relay.store.index import Change, Index
 from relay.store.keyring import Keyring
 from relay.store.opening import OpenState, StateFolder, open_state
 from relay.store.segments import SEGMENT_BYTES
-from relay.store.snapshot import CommittedIndex, OpenIndex, take_snapshot
 from relay.store.step_queue import Request, StepQueue
 from relay.store.tables import Tables
 from relay.store.tail import Tail
 from relay.store.wakeups import Wakeups, Watch
 from relay.store.workers import ThreadWorkers, Workers
+
+if TYPE_CHECKING:
+    from relay.store.chunks import Chunk, Picture, Reached, Schema
 
 __all__ = ["Change", "Index", "Ledger", "LedgerStatus", "LedgerTail", "Watch", "open_ledger"]
 
@@ -198,8 +199,11 @@ class Ledger:
         """Return a reader of the commits after commit `after`, which may be gone by the time it reads."""
         return LedgerTail(Tail(self._journal, after), self._committer, self._workers)
 
-    async def snapshot(self, known: Picture) -> AsyncGenerator[Schema | Chunk | Reached, None]:
+    async def snapshot(self, known: "Picture") -> "AsyncGenerator[Schema | Chunk | Reached, None]":
         """Yield a consistent copy of the index while steps go on; see `take_snapshot`. Close it: `aclosing`."""
+        # Only backups and standbys need it.
+        from relay.store.snapshot import CommittedIndex, OpenIndex, take_snapshot
+
         source = (
             CommittedIndex(self._index, self._checkpointer, self._workers, self.checkpoint)
             if self.healthy and self._index.copies_alone

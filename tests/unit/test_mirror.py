@@ -31,6 +31,7 @@ TESTED_ELSEWHERE = {
     "relay/uplink/dns_update.py": "tests/interop/test_certificates.py",
     "relay/uplink/web.py": "tests/flow/test_web.py",
     "relay/app/backup.py": "tests/flow/test_backup.py",
+    "relay/app/backup_making.py": "tests/flow/test_backup.py",
     "relay/app/doors.py": "tests/interop/test_behind_proxies.py",
     "relay/app/family.py": "tests/flow/test_nothing_leaves_undurable.py",
     "relay/app/health.py": "tests/flow/test_nothing_leaves_undurable.py",

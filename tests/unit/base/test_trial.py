@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.base.trial import FILE_NAME, Trial, Uptime, pending
-from relay.cli.lasting import TRIAL
+from relay.cli import reset
+from relay.cli.lasting import RESET, TRIAL
 
 BEGUN = Uptime("first", 100.0)
 MADE = Trial(BEGUN, 160.0, settings=True, checkpoint="/c/1", profile="/p/1")
@@ -57,5 +58,6 @@ def test_the_moment_names_the_start_of_the_machine(tmp_path: Path) -> None:
     assert 0 < Uptime.now().seconds <= Uptime.now().seconds
 
 
-def test_the_console_knows_the_file_by_the_same_name() -> None:
+def test_a_start_knows_the_files_of_trial_and_reset_by_the_same_names() -> None:
     assert TRIAL == FILE_NAME
+    assert RESET == reset.MARKER

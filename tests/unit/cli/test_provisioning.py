@@ -9,8 +9,8 @@ import trustme
 from relay.base.config import load
 from relay.base.errors import ConfigError, ConflictError, InvalidInputError
 from relay.cli import own_ca, provisioning
-from relay.cli.files import write_whole
-from relay.cli.provisioning import ProvisionPlan, is_loopback, plan_config, provision, provisioned, read_password
+from relay.cli.files import provisioned, write_whole
+from relay.cli.provisioning import ProvisionPlan, is_loopback, plan_config, provision, read_password
 from tests.fakes.house import MemoryHouse
 
 NOW = datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC)
