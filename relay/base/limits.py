@@ -254,5 +254,8 @@ MAX_QUARANTINE_BYTES = 16 * MIB
 # uplink
 MAX_MDNS_BYTES = 9000
 MAX_MDNS_RECORDS = 400
+# A datagram costs one, and more with its size; a busy home says twenty a second, and some hundred when all wake up.
+MDNS_TOKENS_PER_S, MDNS_TOKENS_BURST = 50, 200
+MDNS_ANSWERS_PER_S, MDNS_ANSWERS_BURST = 20, 60
 MAX_CERTIFICATE_ORDERS_PER_DAY = 8
 MAX_AUTHORITY_ANSWER_BYTES = 1 * MIB

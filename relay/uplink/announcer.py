@@ -161,6 +161,9 @@ class _Link:
 
     async def _listen(self, group: _Group) -> None:
         while True:
+            # What comes meanwhile waits with the kernel, which drops it when that is too much.
+            if deaf_s := self.responder.deaf_for_s(trio.current_time()):
+                await trio.sleep(deaf_s)
             try:
                 data, source = await group.socket.recvfrom(MAX_MDNS_BYTES)
             except OSError:

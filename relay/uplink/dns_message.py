@@ -17,9 +17,12 @@ IN = 1
 _TOP = 0x8000
 _RESPONSE, _AUTHORITATIVE, _TRUNCATED, _OPCODE = 0x8000, 0x0400, 0x0200, 0x7800
 _HEADER_BYTES = 12
+_RECORDS_A_TOKEN, _BYTES_A_TOKEN = 16, 1024
 _POINTER = 0xC0
 _PLACES = 1 << 14
 _MOST_LABEL_BYTES, _MOST_NAME_BYTES = 63, 255
+# As many as labels fit in a name: a chain of nothing but pointers would be walked anew by each name that enters it.
+_MOST_POINTERS = 127
 # How many bytes of rdata stand before a name in it.
 _NAME_AFTER = {PTR: 0, SRV: 6, NSEC: 0}
 
@@ -117,6 +120,12 @@ def _append_name(out: bytearray, seen: dict[Name, int], name: Name) -> None:
     out += b"\0"
 
 
+def cost(data: bytes) -> float:
+    """Return what it takes to read a datagram and to think about it, in those of an everyday question."""
+    records = sum(int.from_bytes(data[place : place + 2]) for place in range(4, _HEADER_BYTES, 2))
+    return 1 + min(records, MAX_MDNS_RECORDS) / _RECORDS_A_TOKEN + len(data) / _BYTES_A_TOKEN
+
+
 def read_message(data: bytes) -> Message:
     """Return the message in a datagram; records of other classes are left out.
 
@@ -191,14 +200,15 @@ class _Reader:
     def name(self, place: int) -> tuple[Name, int]:
         """Return the name at `place`, and the place after it. Pointers lead backward only, so there is an end."""
         labels: list[bytes] = []
-        size, after, least = 1, -1, place
+        size, after, least, pointers = 1, -1, place, 0
         while True:
             length = self._byte(place)
             if length >= _POINTER:
                 target = (length & ~_POINTER) << 8 | self._byte(place + 1)
                 after = place + 2 if after < 0 else after
-                if target >= least:
-                    raise DnsMessageError("a name that points forward")
+                pointers += 1
+                if target >= least or pointers > _MOST_POINTERS:
+                    raise DnsMessageError("a name that points forward, or back too often")
                 place = least = target
                 continue
             if not length:

@@ -2,7 +2,7 @@
 
 Source: RFC 6762: sections 5.4 and 6.7 (unicast and legacy queries), 6 (answers, their delays and rates), 7.1 and 7.2
 (known answers, also over several packets), 8.1 (probing), 8.2 (simultaneous probes), 8.3 (announcing), 9 (conflicts),
-10.1 (goodbye).
+10.1 (goodbye), 21 (whoever is on the link may say anything: what it costs is bounded here).
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from relay.base.limits import MDNS_ANSWERS_BURST, MDNS_ANSWERS_PER_S, MDNS_TOKENS_BURST, MDNS_TOKENS_PER_S
+from relay.base.token_bucket import TokenBucket
 from relay.uplink.dns_message import (
     ANY,
     Message,
     Name,
     Question,
     Record,
+    cost,
     lower,
     pack_message,
     read_message,
@@ -81,6 +84,8 @@ class Responder:
         self._conflicts = 0
         self._waiting: list[_Waiting] = []
         self._sent_s: dict[tuple[Name, int, bytes], float] = {}
+        self._reading = TokenBucket(per_s=MDNS_TOKENS_PER_S, burst=MDNS_TOKENS_BURST, now_s=now_s)
+        self._answering = TokenBucket(per_s=MDNS_ANSWERS_PER_S, burst=MDNS_ANSWERS_BURST, now_s=now_s)
         self._zone = make_zone(names, services, addresses)
         self._version = names.version
         self._begin_probing(now_s, draw() * _PROBE_PAUSE_S)
@@ -115,12 +120,17 @@ class Responder:
             out.append(self._multicast(records, now_s))
         return [datagram for datagram in out if datagram.data]
 
+    def deaf_for_s(self, now_s: float) -> float:
+        """Return how long nothing is to be given to `receive`: a flood is to cost the link's time, not the box's."""
+        return self._reading.wait_s(now_s)
+
     def receive(self, data: bytes, source: Address, now_s: float) -> list[Outgoing]:
         """Take a datagram of the group; return what is answered at once.
 
         Raises:
             DnsMessageError: it is no DNS message; nothing changed.
         """
+        self._reading.spend(cost(data), now_s)
         message = read_message(data)
         if message.response:
             if source[1] == PORT:
@@ -220,6 +230,9 @@ class Responder:
         known = {record.same: record.ttl_s for record in message.answers}
         self._forget_known(source[0], known, now_s, more=message.truncated)
         asked = [(question, self._zone.answers(question.name, question.kind)) for question in message.questions]
+        # A name is defended whatever else is asked; that is bounded by the pauses below.
+        if any(found for _, found in asked) and not message.authorities and not self._answering.take(now_s):
+            return []
         if source[1] != PORT:
             return self._answer_legacy(message, [record for _, found in asked for record in found], source)
         at_once: list[Record] = []

@@ -6,6 +6,8 @@ import pytest
 import trio
 import trio.testing
 
+from relay.base.limits import MDNS_TOKENS_BURST, MDNS_TOKENS_PER_S
+from relay.uplink import mdns
 from relay.uplink.announcer import Announcer
 from relay.uplink.dns_message import A, Message, Question, pack_message, read_message
 from relay.uplink.interfaces import Interface
@@ -65,3 +67,31 @@ async def test_a_resolver_without_multicast_is_answered() -> None:
                 await trio.sleep(0.02)
         assert await ask(port) == [bytes([127, 0, 0, 1])]
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+async def test_a_flood_costs_no_more_than_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = 0
+
+    def counted(data: bytes) -> Message:
+        nonlocal read
+        read += 1
+        return read_message(data)
+
+    monkeypatch.setattr(mdns, "read_message", counted)
+    port = free_udp_port()
+    announcer = Announcer(Names("box", "Box"), [Service("_doorstep", 443)], lambda: [LOOPBACK], port=port)
+    question = pack_message(Message(questions=(Question(HOST, A),)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(announcer.run)
+        await trio.sleep(0)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flooding:
+            flooding.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+            begun_s = trio.current_time()
+            for _ in range(40):
+                for _ in range(50):
+                    flooding.sendto(question, ("224.0.0.251", port))
+                await trio.sleep(0.005)
+        lasted_s = trio.current_time() - begun_s
+        nursery.cancel_scope.cancel()
+    assert MDNS_TOKENS_BURST * 0.8 < read <= MDNS_TOKENS_BURST + MDNS_TOKENS_PER_S * lasted_s + 1

@@ -1,17 +1,11 @@
 """How fast one stranger may ask: a token bucket for each origin, in bounded memory."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 from relay.base.clock import Clock
 from relay.base.errors import RateLimitedError
 from relay.base.limits import MAX_RATE_BUCKETS
-
-
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    seen_ms: int
+from relay.base.token_bucket import TokenBucket
 
 
 class OriginRate:
@@ -21,7 +15,7 @@ class OriginRate:
         self._per_s = per_s
         self._burst = burst
         self._clock = clock
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def check(self, origin: str) -> None:
         """Say whether `origin` may ask, without counting it.
@@ -29,9 +23,7 @@ class OriginRate:
         Raises:
             RateLimitedError: not yet; `retry_after_s` says when.
         """
-        bucket = self._fill(origin)
-        if bucket.tokens < 1:
-            wait_s = (1 - bucket.tokens) / self._per_s
+        if wait_s := self._bucket(origin).wait_s(self._now_s()):
             raise RateLimitedError("this server asks too often", retry_after_s=wait_s)
 
     def take(self, origin: str) -> None:
@@ -41,18 +33,17 @@ class OriginRate:
             RateLimitedError: too many; `retry_after_s` says when the next is welcome.
         """
         self.check(origin)
-        self._buckets[origin].tokens -= 1
+        self._buckets[origin].take(self._now_s())
 
-    def _fill(self, origin: str) -> _Bucket:
-        now_ms = self._clock.wall_ms()
+    def _bucket(self, origin: str) -> TokenBucket:
         bucket = self._buckets.get(origin)
         if bucket is None:
-            bucket = self._buckets[origin] = _Bucket(float(self._burst), now_ms)
+            bucket = TokenBucket(per_s=self._per_s, burst=self._burst, now_s=self._now_s())
+            self._buckets[origin] = bucket
             if len(self._buckets) > MAX_RATE_BUCKETS:
                 self._buckets.popitem(last=False)
-        # A clock set back must not freeze a bucket: time only ever counts forward from what was seen.
-        elapsed_s = max(now_ms - bucket.seen_ms, 0) / 1000
-        bucket.tokens = min(float(self._burst), bucket.tokens + elapsed_s * self._per_s)
-        bucket.seen_ms = now_ms
         self._buckets.move_to_end(origin)
         return bucket
+
+    def _now_s(self) -> float:
+        return self._clock.wall_ms() / 1000

@@ -9,7 +9,8 @@ from relay.base.limits import MAX_CERTIFICATE_ORDERS_PER_DAY
 from relay.uplink.acme.problems import AcmeError
 
 DAY_S = 24 * 3600.0
-# An authority may suggest anew when there are incidents: it is asked so often where it does not say (RFC 9773, 4.3.2).
+# An authority may suggest anew when there are incidents: it is asked so often where it does not say (RFC 9773, 4.3.3),
+# and never more often than each minute (4.3.2).
 _LOOK_S = 6 * 3600.0
 _LEAST_LOOK_S = 60.0
 _FIRST_FAILURE_S = 300.0

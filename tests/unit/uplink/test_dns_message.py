@@ -14,6 +14,7 @@ from relay.uplink.dns_message import (
     Name,
     Question,
     Record,
+    cost,
     pack_message,
     pack_name,
     read_message,
@@ -98,3 +99,23 @@ def test_hostile_bytes_are_refused_or_read(data: bytes, place: int) -> None:
             read_message(hostile)
         except DnsMessageError:
             continue
+
+
+@pytest.mark.parametrize(("pointers", "good"), [(1, True), (126, True), (127, False), (4000, False)])
+def test_a_chain_of_pointers_is_not_walked_to_its_end(pointers: int, good: bool) -> None:
+    # The data of a first record are pointers, each to the one before it; a second one's owner leads to the last.
+    header = bytes(4) + bytes(2) + (1).to_bytes(2) + bytes(2) + (1).to_bytes(2)
+    data = b"".join((0xC000 | place).to_bytes(2) for place in [12, *range(23, 21 + 2 * pointers, 2)])
+    first = b"\0" + TXT.to_bytes(2) + b"\0\1" + bytes(4) + len(data).to_bytes(2) + data
+    last = (0xC000 | 21 + 2 * pointers).to_bytes(2) + A.to_bytes(2) + b"\0\1" + bytes(4) + bytes(2)
+    if good:
+        assert read_message(header + first + last).additionals[0].name == ()
+        return
+    with pytest.raises(DnsMessageError, match="too often"):
+        read_message(header + first + last)
+
+
+def test_what_a_datagram_costs_is_seen_without_reading_it() -> None:
+    assert cost(b"") == 1
+    assert cost(pack_message(Message(questions=(Question(HOST, A),)))) == pytest.approx(1.1, abs=0.05)
+    assert cost(b"\xff" * MAX_MDNS_BYTES) == pytest.approx(1 + MAX_MDNS_RECORDS / 16 + MAX_MDNS_BYTES / 1024)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.base.limits import MDNS_ANSWERS_BURST, MDNS_ANSWERS_PER_S, MDNS_TOKENS_BURST, MDNS_TOKENS_PER_S
 from relay.uplink.dns_message import (
     ANY,
     NSEC,
@@ -297,3 +298,50 @@ def test_a_flood_of_questions_is_held_within_bounds() -> None:
     begun = len(host.said)
     link.live(5)
     assert len(host.said) - begun == 1
+
+
+def flood(host: Host, message: Message, source: tuple[str, int], begun_s: float, seconds: int) -> tuple[int, int]:
+    """Give `host` a thousand datagrams a second, as its listener does; return how many it read, and answered."""
+    data, read, answered = pack_message(message), 0, 0
+    for number in range(1000 * seconds):
+        now_s = begun_s + number / 1000
+        if host.responder.deaf_for_s(now_s):
+            continue
+        read += 1
+        answered += len(host.responder.receive(data, source, now_s)) + len(host.responder.send(now_s))
+    return read, answered
+
+
+@pytest.mark.parametrize("port", [PORT, 40_000])
+@pytest.mark.parametrize("unicast", [False, True])
+def test_a_flood_of_questions_is_read_and_answered_at_a_bounded_rate(port: int, unicast: bool) -> None:
+    link, host = settled()
+    question = Message(questions=(Question((b"box", b"local"), A, unicast=unicast),))
+    read, answered = flood(host, question, ("192.0.2.99", port), link.now_s, 20)
+    assert 20 * 40 < read <= MDNS_TOKENS_BURST + 20 * MDNS_TOKENS_PER_S
+    assert 19 < answered <= MDNS_ANSWERS_BURST + 20 * MDNS_ANSWERS_PER_S
+    if port == PORT and not unicast:
+        # By multicast once a second, whoever asks (section 6).
+        assert answered <= 21
+
+
+def test_a_datagram_of_many_records_costs_as_much_as_many_datagrams() -> None:
+    link, host = settled()
+    many = Message(questions=(Question((b"box", b"local"), ANY),) * 400)
+    read, _ = flood(host, many, ASKER, link.now_s, 20)
+    assert read <= (MDNS_TOKENS_BURST + 20 * MDNS_TOKENS_PER_S) / 25
+
+
+def test_a_name_is_defended_in_the_middle_of_a_flood_and_others_questions_use_nothing_up() -> None:
+    link, host = settled()
+    elsewhere = Message(questions=(Question((b"_printer", b"_tcp", b"local"), PTR),))
+    assert flood(host, elsewhere, ASKER, link.now_s, 2)[1] == 0
+    now_s = link.now_s + 10
+    ours = pack_message(Message(questions=(Question((b"box", b"local"), A, unicast=True),)))
+    while host.responder.receive(ours, ASKER, now_s):
+        pass
+    probe = Message(
+        questions=(Question((b"box", b"local"), ANY),), authorities=(Record((b"box", b"local"), A, bytes(4), 120),)
+    )
+    (defence,) = host.responder.receive(pack_message(probe), ASKER, now_s + 1)
+    assert A in kinds([read_message(defence.data)])
