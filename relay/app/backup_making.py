@@ -14,8 +14,7 @@ import trio
 
 from relay.app.backup_chain import is_media_name
 from relay.app.folder_files import folder_files
-from relay.app.house import House
-from relay.app.network import MEDIA_FOLDER
+from relay.app.house import MEDIA_FOLDER, House
 from relay.app.version import VERSION
 from relay.base.limits import KIB
 from relay.store.archive import ArchiveWriter

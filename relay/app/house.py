@@ -5,7 +5,7 @@ import getpass
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from relay.base.clock import Clock, SystemClock
 from relay.base.config import Config, StoreConfig
 from relay.base.errors import ConfigError, KeyAbsentError
 from relay.base.ids import ServerName
+from relay.base.limits import MIB
 from relay.core.matrix.signing import SigningKey
 from relay.delivery.tables import TABLES as DELIVERY_TABLES
 from relay.household.tables import TABLES as HOUSEHOLD_TABLES
@@ -23,10 +24,12 @@ from relay.store.faults import KeyringLostError
 from relay.store.files import OS_FILES, FileLayer
 from relay.store.keyring import KeyFile, Keyring, KeySource, Passphrase
 from relay.store.ledger import Ledger, open_ledger
+from relay.store.media_files import MediaFiles
 from relay.store.segments import SEGMENT_BYTES
 from relay.store.workers import ThreadWorkers, Workers
 
 TABLES = (ROOM_TABLES, HOUSEHOLD_TABLES, *DELIVERY_TABLES)
+MEDIA_FOLDER = "media"
 _CREDENTIAL = "doorstep.passphrase"
 _DAY_MS = 24 * 3600 * 1000
 
@@ -38,6 +41,23 @@ class Flash:
     files: FileLayer = OS_FILES
     workers: Workers = field(default_factory=ThreadWorkers)
     segment_bytes: int = SEGMENT_BYTES
+
+    def ledger(self, folder: Path, keys: Keyring, config: Config) -> AbstractAsyncContextManager[Ledger]:
+        """Return the ledger of `folder`, to be opened and closed; see `open_ledger`."""
+        return open_ledger(
+            folder,
+            keys,
+            TABLES,
+            config.store,
+            files=self.files,
+            workers=self.workers,
+            segment_bytes=self.segment_bytes,
+        )
+
+    def media_files(self, folder: Path, config: Config) -> MediaFiles:
+        """Return the files that people sent."""
+        quota_bytes = config.store.media_quota_mib * MIB
+        return MediaFiles(folder / MEDIA_FOLDER, quota_bytes=quota_bytes, files=self.files, workers=self.workers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +100,7 @@ async def open_house(
     clock = clock or SystemClock()
     keys = keys or unlock(folder, config.store)
     flash = flash or Flash()
-    async with open_ledger(
-        folder,
-        keys,
-        TABLES,
-        config.store,
-        files=flash.files,
-        workers=flash.workers,
-        segment_bytes=flash.segment_bytes,
-    ) as ledger:
+    async with flash.ledger(folder, keys, config) as ledger:
         days = config.federation.signing_key_days
         # A box that takes nothing in signs with the key it has.
         max_age_ms = days * _DAY_MS if days and ledger.healthy else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from relay.admin.operations import Finding
 from relay.app.child import ask_child
 from relay.app.house import House
-from relay.base.clock import Clock, is_set
+from relay.base.clock import Clock, knows_time
 from relay.base.config_names import DnsConfig, split_names
 from relay.base.ids import split_server_name
 
@@ -61,7 +61,7 @@ def find_about_the_name(settings: DnsConfig, follower: "NameFollower", clock: Cl
     if follower.kind:
         what = f"name.{follower.kind}: {follower.name} was not updated: {follower.detail}"
         yield Finding("warning", what, _NEXT.get(follower.kind, _FATAL if follower.fatal else _LATER))
-    elif not is_set(clock.wall_ms() / 1000):
+    elif not knows_time(clock):
         yield Finding("warning", f"name.clock: {follower.name} is not kept: the clock is not set", "time set, in UTC")
     if settings.method == "rfc2136" and settings.ipv4 and not follower.here.ipv4:
         yield Finding(

@@ -10,7 +10,7 @@ from relay.app.holdings import free_bytes
 from relay.app.house import House
 from relay.app.set_clock import wait_until_set
 from relay.app.version import VERSION
-from relay.base.clock import Clock, is_set
+from relay.base.clock import Clock, knows_time
 from relay.base.config import Config
 from relay.base.errors import NotFoundError
 from relay.base.ids import RoomId, UserId
@@ -48,15 +48,12 @@ from relay.rooms.matrix.membership.leaving import Leaving
 from relay.rooms.matrix.server_keys import ServerKeys
 from relay.rooms.matrix.typing import Typing
 from relay.store.ledger import Index
-from relay.store.media_files import MediaFiles
 from relay.transport.client import HttpClient
 from relay.transport.dialing import Dial, TcpDialer
 from relay.transport.discovery import Discovery
 from relay.transport.names import DnsResolver
 from relay.transport.routing import Router
 from relay.transport.tls import client_context
-
-MEDIA_FOLDER = "media"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +164,7 @@ def _dialer(house: House) -> TcpDialer:
         client_context(house.folder / config.tls.ca if config.tls.ca else None),
         allow_private=config.federation.allow_private_peers,
         timeout_s=config.federation.connect_timeout_s,
-        knows_time=lambda: is_set(house.clock.wall_ms() / 1000),
+        knows_time=partial(knows_time, house.clock),
     )
 
 
@@ -179,10 +176,7 @@ def admission_of(house: House) -> Admission:
 
 
 async def _open_media(house: House, remote: MatrixMedia, admission: Admission) -> Media:
-    quota_bytes = house.config.store.media_quota_mib * MIB
-    files = MediaFiles(
-        house.folder / MEDIA_FOLDER, quota_bytes=quota_bytes, files=house.flash.files, workers=house.flash.workers
-    )
+    files = house.flash.media_files(house.folder, house.config)
     # Before anyone is served: what a power cut left without its row goes, the rest is counted against the quota.
     # Beside a fault nothing is known to be without a row, and nothing can be written.
     if house.ledger.healthy:
@@ -195,7 +189,7 @@ async def _open_media(house: House, remote: MatrixMedia, admission: Admission) -
         remote,
         house.clock,
         house.server,
-        quota_bytes=quota_bytes,
+        quota_bytes=house.config.store.media_quota_mib * MIB,
         user_quota_bytes=house.config.limits.user_media_mib * MIB,
         admission=admission,
     )

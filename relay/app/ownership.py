@@ -10,7 +10,7 @@ from relay.base import log
 from relay.base.config import OWNER_FILE_NAME
 from relay.base.errors import RelayError
 from relay.household import accounts, ownership
-from relay.store.files import OS_FILES
+from relay.store.keyring import write_whole
 
 
 async def note_owners(house: House) -> None:
@@ -19,7 +19,7 @@ async def note_owners(house: House) -> None:
     try:
         hashes = await house.ledger.read(accounts.admin_hashes)
         if await trio.to_thread.run_sync(_noted, path, key) != hashes:
-            await trio.to_thread.run_sync(_write, path, ownership.seal(key, hashes))
+            await trio.to_thread.run_sync(write_whole, path, ownership.seal(key, hashes))
     except (OSError, RelayError) as error:
         # Flash that takes no writes or cannot be read: the console goes by what was noted last.
         log.get_logger().warning("app.owners_not_noted", kind=type(error).__name__)
@@ -38,16 +38,3 @@ def _noted(path: Path, key: bytes) -> list[str] | None:
         return ownership.unseal(key, path.read_bytes())
     except (OSError, RelayError):
         return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f"{path.name}.new")
-    OS_FILES.remove(fresh)
-    file = OS_FILES.open(fresh, create=True)
-    try:
-        file.write(content, 0)
-        file.sync()
-    finally:
-        file.close()
-    OS_FILES.rename(fresh, path)
-    OS_FILES.sync_folder(path.parent)

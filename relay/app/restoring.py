@@ -13,19 +13,16 @@ import trio
 
 from relay.app.backup_chain import BackupHead, Chain
 from relay.app.folder_files import SETTINGS
-from relay.app.house import TABLES, Flash, key_source
-from relay.app.network import MEDIA_FOLDER
+from relay.app.house import MEDIA_FOLDER, Flash, key_source
 from relay.base.config import Config
 from relay.base.errors import ConfigError, ConflictError, DamagedError, KeyAbsentError, WrongKeyError
-from relay.base.limits import MIB
 from relay.delivery.media import known_file_ids
 from relay.delivery.standby.tables import forget_starts
 from relay.household import device_keys, to_device
 from relay.store.chunks import Chunk, Reached, Schema
 from relay.store.files import FileLayer
 from relay.store.keyring import Keyring, KeySource, open_keyring, wrap_keyring
-from relay.store.ledger import Change, open_ledger
-from relay.store.media_files import MediaFiles
+from relay.store.ledger import Change
 from relay.store.rebuild import IndexBuilder, make_journal
 
 Follow = Callable[[Path, bytes, Reached], Reached]
@@ -273,23 +270,9 @@ async def settle_in(folder: Path, keys: Keyring, config: Config, flash: Flash) -
 
     One-time keys of now are withdrawn, what other servers sent once is remembered, media files without a row go.
     """
-    async with open_ledger(
-        folder,
-        keys,
-        TABLES,
-        config.store,
-        files=flash.files,
-        workers=flash.workers,
-        segment_bytes=flash.segment_bytes,
-    ) as ledger:
+    async with flash.ledger(folder, keys, config) as ledger:
         await ledger.run(_move_in)
-        media = MediaFiles(
-            folder / MEDIA_FOLDER,
-            quota_bytes=config.store.media_quota_mib * MIB,
-            files=flash.files,
-            workers=flash.workers,
-        )
-        await media.sweep(frozenset(await ledger.read(known_file_ids)))
+        await flash.media_files(folder, config).sweep(frozenset(await ledger.read(known_file_ids)))
 
 
 def put_record(builder: IndexBuilder, record: list[Any]) -> None:

@@ -13,8 +13,7 @@ from typing import Any
 
 import trio
 
-from relay.app.house import TABLES
-from relay.app.network import MEDIA_FOLDER
+from relay.app.house import MEDIA_FOLDER, TABLES
 from relay.app.restoring import Restorer
 from relay.base.clock import SystemClock
 from relay.base.config import StandbyConfig

@@ -12,11 +12,8 @@ from relay.admin.operations import Finding
 from relay.app.folder_files import folder_files
 from relay.app.health import Watcher
 from relay.app.house import House
-from relay.app.network import MEDIA_FOLDER
 from relay.app.version import VERSION
-from relay.base.limits import MIB
 from relay.delivery.media import known_file_ids
-from relay.store.media_files import MediaFiles
 from relay.store.workers import ThreadWorkers
 
 if TYPE_CHECKING:
@@ -62,19 +59,13 @@ def _make(house: House) -> "Standby":
     from relay.delivery.standby.opening import open_target
 
     settings = house.config.standby
-    files = MediaFiles(
-        house.folder / MEDIA_FOLDER,
-        quota_bytes=house.config.store.media_quota_mib * MIB,
-        files=house.flash.files,
-        workers=house.flash.workers,
-    )
     copied = room.House(
         name=house.server,
         box=box_id(house.keyring.journal_key),
         ledger=house.ledger,
         clock=house.clock,
         workers=ThreadWorkers(),
-        files=files,
+        files=house.flash.media_files(house.folder, house.config),
         describe=partial(_describe, house),
         known_files=known_file_ids,
     )

@@ -45,9 +45,14 @@ def is_set(now_s: float) -> bool:
     return now_s >= EARLIEST.timestamp()
 
 
+def knows_time(clock: Clock) -> bool:
+    """Return whether `clock` is set."""
+    return is_set(clock.wall_ms() / 1000)
+
+
 def system_knows_time() -> bool:
     """Return whether the kernel's clock is set."""
-    return is_set(SystemClock().wall_ms() / 1000)
+    return knows_time(SystemClock())
 
 
 def was_set(at_ms: int) -> bool:

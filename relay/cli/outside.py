@@ -163,10 +163,4 @@ class _Believing:
 
 def ways_out() -> set[int]:
     """Return the families (4, 6) in which this machine has a default route."""
-    tables = []
-    for name in (routes.IPV4_FILE, routes.IPV6_FILE):
-        try:
-            tables.append(Path(name).read_text("ascii", "replace"))
-        except OSError:
-            tables.append("")
-    return {6 if ":" in gateway.address else 4 for gateway in routes.gateways(*tables)}
+    return {6 if ":" in gateway.address else 4 for gateway in routes.gateways_here()}

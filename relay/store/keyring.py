@@ -101,7 +101,7 @@ class KeyFile:
         """
         if files.exists(self.path):
             raise FileExistsError(f"{self.path} exists")
-        _write_whole(self.path, secrets.token_bytes(KEY_BYTES), files)
+        write_whole(self.path, secrets.token_bytes(KEY_BYTES), files)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -169,12 +169,12 @@ def rewrap_keyring(folder: Path, keyring: Keyring, source: KeySource, *, files: 
         RelayError: the new source does not work; the old one goes on alone.
     """
     old = _content(folder / FILE_NAME, files)
-    _write_whole(folder / BEFORE, old, files)
+    write_whole(folder / BEFORE, old, files)
     try:
         wrap_keyring(folder, keyring, source, files=files)
         _open(folder / FILE_NAME, source, files)
     except RelayError:
-        _write_whole(folder / FILE_NAME, old, files)
+        write_whole(folder / FILE_NAME, old, files)
         forget([folder / BEFORE], files=files)
         raise
 
@@ -191,7 +191,7 @@ def settle_keyring(folder: Path, source: KeySource, *, files: FileLayer = OS_FIL
         _open(folder / FILE_NAME, source, files)
     except RelayError:
         _open(folder / BEFORE, source, files)
-        _write_whole(folder / FILE_NAME, _content(folder / BEFORE, files), files)
+        write_whole(folder / FILE_NAME, _content(folder / BEFORE, files), files)
     forget([folder / BEFORE], files=files)
 
 
@@ -256,10 +256,11 @@ def wrap_keyring(folder: Path, keyring: Keyring, source: KeySource, *, files: Fi
     key = _wrapping_key(source.root_key(parameters), salt)
     keys = keyring.journal_key + keyring.index_key + keyring.media_key
     sealed = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(keys, _bound(salt, parameters), nonce, key)
-    _write_whole(folder / FILE_NAME, pack([_FORMAT, salt, parameters, nonce, sealed]), files)
+    write_whole(folder / FILE_NAME, pack([_FORMAT, salt, parameters, nonce, sealed]), files)
 
 
-def _write_whole(path: Path, content: bytes, files: FileLayer) -> None:
+def write_whole(path: Path, content: bytes, files: FileLayer = OS_FILES) -> None:
+    """Put `content` at `path`: a power cut leaves the old file or the new one, never a part."""
     fresh = path.with_name(f"{path.name}.new")
     files.remove(fresh)
     file = files.open(fresh, create=True)

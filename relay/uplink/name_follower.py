@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from relay.base.clock import Clock, is_set
+from relay.base.clock import Clock, knows_time
 from relay.base.config_names import DnsConfig
 from relay.base.errors import RelayError
 from relay.base.log import get_logger
@@ -81,7 +81,8 @@ class NameFollower:
             self.here = self._look()
             now_s = trio.current_time()
             news = self.here != self._told and (any(self.here) or self._provider_knows)
-            if not self.fatal and now_s >= self._next_s and (news or now_s >= self._again_s) and self._has_time():
+            due = now_s >= self._next_s and (news or now_s >= self._again_s)
+            if due and not self.fatal and knows_time(self._clock):
                 await self._tell(self.here)
             await trio.sleep(_LOOK_S)
 
@@ -92,9 +93,6 @@ class NameFollower:
     def _look(self) -> Addresses:
         found = self._look_around()
         return Addresses(found.ipv4 if self._settings.ipv4 else "", found.ipv6 if self._settings.ipv6 else "")
-
-    def _has_time(self) -> bool:
-        return is_set(self._clock.wall_ms() / 1000)
 
     async def _tell(self, here: Addresses) -> None:
         try:

@@ -5,7 +5,6 @@ import dataclasses
 import ipaddress
 import socket
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import trio
@@ -35,14 +34,8 @@ class Way:
 
 def find_ways() -> list[Way]:
     """Return the routers of this machine: of each family the best default route's, if we have an address to map."""
-    tables = []
-    for name in (routes.IPV4_FILE, routes.IPV6_FILE):
-        try:
-            tables.append(Path(name).read_text("ascii", "replace"))
-        except OSError:
-            tables.append("")
     found = []
-    for gateway in routes.gateways(*tables):
+    for gateway in routes.gateways_here():
         own = own_address(gateway.address)
         # A link-local IPv6 address is nobody's outside; behind a NAT of IPv4 every address is welcome.
         if own and (":" not in own or ipaddress.ip_address(own).is_global):

@@ -8,6 +8,7 @@ import dataclasses
 import ipaddress
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 IPV4_FILE = "/proc/self/net/route"
 IPV6_FILE = "/proc/self/net/ipv6_route"
@@ -20,6 +21,17 @@ class Gateway:
 
     address: str
     interface: str = ""
+
+
+def gateways_here() -> list[Gateway]:
+    """Return the best default gateway of each family as this machine has it now."""
+    tables = []
+    for name in (IPV4_FILE, IPV6_FILE):
+        try:
+            tables.append(Path(name).read_text("ascii", "replace"))
+        except OSError:
+            tables.append("")
+    return gateways(*tables)
 
 
 def gateways(ipv4_table: str, ipv6_table: str) -> list[Gateway]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from relay.base.clock import Clock, is_set
+from relay.base.clock import Clock, knows_time
 from relay.base.config_names import AcmeConfig
 from relay.base.errors import ConfigError, RelayError
 from relay.base.log import get_logger
@@ -86,7 +86,7 @@ class Tender:
             # Failed validations are counted: the first one is to find its way.
             await trio.sleep(self._settles_s)
         while True:
-            if not is_set(self._now_s()):
+            if not knows_time(self._clock):
                 await trio.sleep(_CLOCK_S)
                 continue
             pause_s = await self._tend_once(at_start=at_start)

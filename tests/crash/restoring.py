@@ -9,8 +9,7 @@ from typing import Any
 import apsw
 import trio
 
-from relay.app.house import TABLES, Flash
-from relay.app.network import MEDIA_FOLDER
+from relay.app.house import MEDIA_FOLDER, TABLES, Flash
 from relay.app.restoring import Restorer
 from relay.base.errors import RelayError
 from relay.store.index_file import IndexFile

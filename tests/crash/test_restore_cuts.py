@@ -10,8 +10,7 @@ import apsw
 import pytest
 import trio
 
-from relay.app.house import Flash
-from relay.app.network import MEDIA_FOLDER
+from relay.app.house import MEDIA_FOLDER, Flash
 from relay.app.restoring import IndexRestorer, Restorer
 from relay.base.errors import RelayError
 from relay.store.index import Index

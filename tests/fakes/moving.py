@@ -10,8 +10,7 @@ import trio
 
 from relay.admin.requests import CreateBackup
 from relay.app.backup import Backups
-from relay.app.house import TABLES, Flash, House, open_house
-from relay.app.network import MEDIA_FOLDER
+from relay.app.house import MEDIA_FOLDER, TABLES, Flash, House, open_house
 from relay.base.config import Config
 from relay.base.ids import DeviceId, UserId
 from relay.delivery import media as media_rows

@@ -13,8 +13,7 @@ import trio
 
 from relay.admin.requests import CreateBackup
 from relay.app.backup import Backups
-from relay.app.house import Flash, House, open_house
-from relay.app.network import MEDIA_FOLDER
+from relay.app.house import MEDIA_FOLDER, Flash, House, open_house
 from relay.app.restoring import IndexRestorer, Restorer
 from relay.base.config import Config, load
 from relay.base.errors import (

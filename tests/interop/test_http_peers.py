@@ -11,7 +11,6 @@ from typing import Self
 
 import pytest
 import trio
-import trustme
 
 from relay.base.errors import TooLargeError
 from relay.transport.client import HttpClient
@@ -20,6 +19,7 @@ from relay.transport.dialing import TcpDialer
 from relay.transport.message import Request, Response
 from relay.transport.server import Server, listen
 from relay.transport.tls import Identity, client_context, server_context
+from tests.fakes.certificates import write_loopback_certificates
 
 pytestmark = pytest.mark.interop
 
@@ -39,12 +39,7 @@ def program(name: str) -> str:
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    issued = authority.issue_cert("localhost", "127.0.0.1")
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    for blob in issued.cert_chain_pems:
-        blob.write_to_path(folder / "cert.pem", append=True)
+    write_loopback_certificates(folder)
     (folder / "upload.bin").write_bytes(bytes(MEGABYTES))
     return folder
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from relay.app.network import MEDIA_FOLDER
+from relay.app.house import MEDIA_FOLDER
 from relay.cli.bench import household, live, virtual
 from relay.cli.bench.disk import LoopDisk, Written
 from relay.cli.bench.figures import Build, Row, new_room, running

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from relay.base.clock import Clock, is_set
+from relay.base.clock import Clock, knows_time
 from relay.base.config import StandbyConfig
 from relay.base.lone_errors import unwrapped
 from relay.base.off_box import NatsPlace, parse_place
@@ -35,12 +35,12 @@ async def open_target(config: StandbyConfig, folder: Path, clock: Clock) -> Asyn
     """
     place = parse_place(config.target, endpoint=config.endpoint, region=config.region)
     # A bucket's requests are signed with the time, also where there is no certificate.
-    if (not isinstance(place, NatsPlace) or place.tls) and not _knows_time(clock):
+    if (not isinstance(place, NatsPlace) or place.tls) and not knows_time(clock):
         raise ClockNotSetError("the clock is not set: the copy waits until it is")
     context = client_context(folder / config.ca if config.ca else None)
     # The owner of the box named it: it may well stand in the next room.
-    knows_time = partial(_knows_time, clock)
-    dial = TcpDialer(context, allow_private=True, timeout_s=_CONNECT_TIMEOUT_S, knows_time=knows_time)
+    knows = partial(knows_time, clock)
+    dial = TcpDialer(context, allow_private=True, timeout_s=_CONNECT_TIMEOUT_S, knows_time=knows)
     credentials = folder / config.credentials_file if config.credentials_file else None
     if isinstance(place, NatsPlace):
         tls = (lambda: context) if place.tls else None
@@ -55,7 +55,3 @@ async def open_target(config: StandbyConfig, folder: Path, clock: Clock) -> Asyn
         await nursery.start(http.run)
         yield BucketTarget(http, place, access)
         nursery.cancel_scope.cancel()
-
-
-def _knows_time(clock: Clock) -> bool:
-    return is_set(clock.wall_ms() / 1000)

@@ -7,12 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relay.base.errors import RelayError
-from relay.base.ids import RoomId, ServerName
+from relay.base.ids import RoomId
 from relay.rooms.matrix.exchange import inbox
 from relay.rooms.matrix.storage import pruning
 from relay.rooms.matrix.storage.sweeping import Sweeper
 from tests.fakes.boxes import Box, Town
 from tests.fakes.graph_check import flaws
+from tests.fakes.shared_rooms import SERVERS, act, check_agreement, end, three_in_a_room
 
 VERBS = (
     "say",
@@ -35,7 +36,6 @@ STEPS = st.lists(
     min_size=20,
     max_size=50,
 )
-SERVERS = [ServerName(f"{letter}.example") for letter in "abc"]
 
 
 # What no peer explains is given up in the end; here at once.
@@ -44,37 +44,17 @@ SERVERS = [ServerName(f"{letter}.example") for letter in "abc"]
 @given(steps=STEPS, version=st.sampled_from(["10", "12"]))
 async def test_nothing_refers_to_what_went_and_all_agree(steps: list[tuple[str, int, int]], version: str) -> None:
     town = Town()
-    async with town.box("a.example") as one, town.box("b.example") as two, town.box("c.example") as three:
-        boxes = (one, two, three)
-        room = await one.create(one.user("u"), version)
-        levels = {two.user("u"): 100, three.user("u"): 60}
-        if version == "10":
-            levels[one.user("u")] = 100
-        await one.writer.send(room, one.user("u"), "m.room.power_levels", {"users": levels}, state_key="")
-        for box in (two, three):
-            await box.joining.join(box.user("u"), room, [one.name])
-            await town.settle()
+    async with three_in_a_room(town, version) as (boxes, room):
         for verb, first, second in steps:
             try:
                 await _do(town, boxes[first], boxes[second], verb, room)
             except RelayError:
                 continue
             assert await boxes[first].ledger.read(flaws) == []
-        town.asleep.clear()
-        for _ in range(3):
-            for box in boxes:
-                if await box.membership(room, box.user("u")) == "join":
-                    await box.say(room, box.user("u"), "the end")
-                await town.settle()
+        await end(town, boxes, room, 3)
         for box in boxes:
-            assert await box.settle() == 0
             assert await box.ledger.read(flaws) == []
-        inside = [box for box in boxes if await box.membership(room, box.user("u")) == "join"]
-        agreed = [
-            box for box in inside if all([await other.membership(room, box.user("u")) == "join" for other in inside])
-        ]
-        states = [await box.state(room) for box in agreed]
-        assert all(held == states[0] for held in states)
+        await check_agreement(boxes, room)
 
 
 async def _do(town: Town, box: Box, other: Box, verb: str, room: RoomId) -> None:
@@ -86,32 +66,11 @@ async def _do(town: Town, box: Box, other: Box, verb: str, room: RoomId) -> None
             await Sweeper(box.ledger, box.name, trio.lowlevel.checkpoint).sweep()
         case "kick":
             await box.set_membership(room, user, target, "leave")
-        case "leave":
-            await box.leaving.leave(user, room)
-        case "rejoin":
-            await box.joining.join(user, room, SERVERS)
-        case "push":
-            await box.push()
-        case "lose":
-            await box.push(only=lambda event: event.depth % 2 == 0)
-        case "settle":
-            await box.settle()
-        case "nap":
-            town.asleep ^= {box.name}
+        case "redact":
+            newest = (await box.tips(room))[0]
+            await box.writer.send(room, user, "m.room.redaction", {"redacts": newest}, redacts=newest)
         case _:
-            await _send(town, box, verb, room)
-
-
-async def _send(town: Town, box: Box, verb: str, room: RoomId) -> None:
-    user = box.user("u")
-    if verb == "say":
-        await box.say(room, user, "x")
-    elif verb == "name":
-        name = {"name": f"{box.name} {town.clock.wall_ms()}"}
-        await box.writer.send(room, user, "m.room.name", name, state_key="")
-    else:
-        newest = (await box.tips(room))[0]
-        await box.writer.send(room, user, "m.room.redaction", {"redacts": newest}, redacts=newest)
+            assert await act(town, box, verb, room)
 
 
 async def _prune(box: Box, room: RoomId, *, ask_others: bool) -> None:

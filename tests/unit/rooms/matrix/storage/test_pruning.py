@@ -10,6 +10,7 @@ from relay.rooms.matrix.storage.stored_event import StoredEvent
 from relay.store.ledger import Change, Index
 from tests.fakes.boxes import Box, Town
 from tests.fakes.graph_check import flaws
+from tests.fakes.shared_rooms import two_in_a_room
 
 EVERYTHING = 1 << 62
 
@@ -226,10 +227,7 @@ async def test_others_join_and_ask_for_state_after_the_past_went() -> None:
 
 async def test_paging_back_asks_others_for_what_space_did_not_hold() -> None:
     town = Town()
-    async with town.box("one.test") as one, town.box("two.test") as two:
-        anna, otto = one.user("anna"), two.user("otto")
-        room = await one.create(anna)
-        await two.joining.join(otto, room, [one.name], {})
+    async with two_in_a_room(town) as (one, two, anna, _, room):
         said = [await one.say(room, anna, f"{number}") for number in range(40)]
         await town.settle()
         assert len(await two.bodies(room)) == 40
@@ -246,11 +244,7 @@ async def test_paging_back_asks_others_for_what_space_did_not_hold() -> None:
 
 async def test_a_server_that_was_away_forks_from_what_went_and_its_message_arrives() -> None:
     town = Town()
-    async with town.box("one.test") as one, town.box("two.test") as two:
-        anna, otto = one.user("anna"), two.user("otto")
-        room = await one.create(anna)
-        await two.joining.join(otto, room, [one.name], {})
-        await town.settle()
+    async with two_in_a_room(town) as (one, two, anna, otto, room):
         town.asleep.add(two.name)
         said = [await one.say(room, anna, f"{number}") for number in range(30)]
         one.cursors[two.name] = 1 << 40

@@ -9,6 +9,7 @@ from relay.rooms.matrix.storage.sweeping import NEW_GROUPS, Sweeper
 from relay.store.ledger import Index
 from tests.fakes.boxes import Box, Town
 from tests.fakes.graph_check import flaws
+from tests.fakes.shared_rooms import two_in_a_room
 
 
 async def count(box: Box, table: str) -> int:
@@ -56,11 +57,7 @@ async def test_superseded_state_goes_with_its_groups_and_auth_chains_stay() -> N
 
 async def test_state_that_a_fork_still_knows_stays() -> None:
     town = Town()
-    async with town.box("one.test") as one, town.box("two.test") as two:
-        anna, otto = one.user("anna"), two.user("otto")
-        room = await one.create(anna)
-        await two.joining.join(otto, room, [one.name], {})
-        await town.settle()
+    async with two_in_a_room(town) as (one, two, anna, otto, room):
         for number in range(10):
             await one.writer.send(room, anna, "m.room.topic", {"topic": f"{number}"}, state_key="")
             await two.say(room, otto, f"{number}")
@@ -76,11 +73,7 @@ async def test_state_that_a_fork_still_knows_stays() -> None:
 
 async def test_refused_events_of_the_past_go_too() -> None:
     town = Town()
-    async with town.box("one.test") as one, town.box("two.test") as two:
-        anna, otto = one.user("anna"), two.user("otto")
-        room = await one.create(anna)
-        await two.joining.join(otto, room, [one.name], {})
-        await town.settle()
+    async with two_in_a_room(town) as (one, two, anna, otto, room):
         await one.set_membership(room, anna, otto, "ban")
         for number in range(5):
             await two.say(room, otto, f"too late {number}")
@@ -110,11 +103,7 @@ async def test_it_is_due_after_many_new_groups_only() -> None:
 
 async def test_a_refused_redaction_that_was_applied_stays_with_its_target() -> None:
     town = Town()
-    async with town.box("one.test") as one, town.box("two.test") as two:
-        anna, otto = one.user("anna"), two.user("otto")
-        room = await one.create(anna)
-        await two.joining.join(otto, room, [one.name], {})
-        await town.settle()
+    async with two_in_a_room(town) as (one, two, anna, otto, room):
         said = await two.say(room, otto, "mine")
         await town.settle()
         await one.set_membership(room, anna, otto, "ban")
