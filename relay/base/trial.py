@@ -47,14 +47,12 @@ class Trial:
         until_s: when it goes back, in seconds since that start of the machine.
         settings: whether `relay.toml` is part of it.
         checkpoint: what the network service goes back to, empty where the network is no part of it.
-        profile: the network service's new profile, which lies in memory only until then.
     """
 
     begun: Uptime
     until_s: float
     settings: bool = False
     checkpoint: str = ""
-    profile: str = ""
 
     def left_s(self, now: Uptime) -> float:
         """Return how long somebody still has to say that it is right, in seconds; 0: it goes back."""

@@ -88,15 +88,21 @@ class ChildOperator:
         folder: the state folder.
         quiet: keeps the children's log off a terminal that is being drawn on.
         planned: what a draft begins with.
+        from_afar: whoever asks may lose the box with a change of its network.
     """
 
-    def __init__(self, folder: Path, *, quiet: bool, planned: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, quiet: bool, planned: dict[str, str] | None = None, from_afar: bool = False
+    ) -> None:
         self._folder = folder
         self._quiet = quiet
         self._planned = planned or {}
+        self._from_afar = from_afar
 
     def begin(self, fields: dict[str, Any]) -> ChildCall:
         """Begin one request."""
+        if self._from_afar and fields.get("verb") == "set":
+            fields = {**fields, "from_afar": True}
         return ChildCall(command_for(self._folder), fields, quiet=self._quiet)
 
     def provisioned(self) -> bool:

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,17 +79,29 @@ def run_up(state: Path, profile: str, *, headless: bool) -> int:
         # A process that has only ever served is smaller than one that has also asked questions.
         return os.execv(sys.executable, [sys.executable, "-m", "relay", "up", *arguments])  # noqa: S606 - itself, again
     if (state / TRIAL).exists():
-        from relay.cli import settings
-
-        # Flash that takes no writes is no reason not to serve with the settings as they are.
-        with contextlib.suppress(OSError):
-            settings.settle(state, starting=True)
+        settle_before_start(state)
     if own_ca.is_due(state, datetime.datetime.now(datetime.UTC)):
         # A process of its own: the certificate library would stay in memory for as long as the box runs.
         ask_child(state, {"verb": "renew_certificate"})
     if not run_house(state):
         return 0
     return os.execv(sys.executable, [sys.executable, "-m", "relay", "up", *arguments])  # noqa: S606 - itself, again
+
+
+def settle_before_start(state: Path) -> None:
+    """Go back from a trial whose time is up, as far as that can be done now."""
+    from relay.base.trial import pending
+    from relay.cli import settings
+
+    found = pending(state)
+    # Flash that takes no writes is no reason not to serve with the settings as they are, nor is a network that nobody
+    # can be asked about yet; the console tries again.
+    with contextlib.suppress(OSError, RelayError):
+        if found is not None and found.checkpoint:
+            # A process of its own: the network's library would stay in memory for as long as the box runs.
+            ask_child(state, {"verb": "settle"})
+        else:
+            settings.settle(state, starting=True)
 
 
 def _how_to_set_up(state: Path) -> str:
@@ -155,7 +167,18 @@ def trial_left_s(state: Path) -> float | None:
 def _operator(state: Path, profile: str = "", *, quiet: bool) -> "ChildOperator":
     from relay.cli.child import ChildOperator
 
-    return ChildOperator(state, quiet=quiet, planned={"profile": profile} if profile else {})
+    planned = {"profile": profile} if profile else {}
+    return ChildOperator(state, quiet=quiet, planned=planned, from_afar=quiet and is_from_afar())
+
+
+def is_from_afar(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether whoever sits at this terminal may have come over the network, and lose it with its settings."""
+    if environment.get("SSH_CONNECTION"):
+        return True
+    with contextlib.suppress(OSError):
+        # sudo forgets the variable; a console of the machine itself is no pseudo-terminal.
+        return os.ttyname(0).startswith("/dev/pts/")
+    return False
 
 
 def _end_on_sigterm() -> None:

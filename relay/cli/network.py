@@ -9,7 +9,8 @@ from typing import Any
 from relay.app.version import VERSION
 from relay.base.errors import InvalidInputError
 from relay.box.board import choose_profile, identify
-from relay.box.network_service import NetworkUnavailableError, open_network_service
+from relay.box.network_bus import NetworkUnavailableError
+from relay.box.network_service import NetworkService, open_network_service
 
 _MOST_SSID_BYTES = 32
 _NAME = "Doorstep"
@@ -22,7 +23,7 @@ def about(_folder: Path, _fields: dict[str, Any]) -> dict[str, Any]:
     name = ""
     try:
         with open_network_service() as network:
-            hostname, name = network.state().hostname or hostname, network.device_name()
+            hostname, name = network.hostname() or hostname, network.device_name()
     except NetworkUnavailableError:
         # A box without the service has a name all the same: the kernel's.
         pass
@@ -39,14 +40,18 @@ def about(_folder: Path, _fields: dict[str, Any]) -> dict[str, Any]:
 def network(_folder: Path, _fields: dict[str, Any]) -> dict[str, Any]:
     """Return how the box is connected."""
     with open_network_service() as service:
-        state = service.state()
-    return {**asdict(state), "addresses": list(state.addresses)}
+        return _described(service)
+
+
+def _described(service: NetworkService) -> dict[str, Any]:
+    state = service.state()
+    return {**asdict(state), "addresses": list(state.addresses), "interfaces": list(state.interfaces)}
 
 
 def wifi_scan(_folder: Path, _fields: dict[str, Any]) -> dict[str, Any]:
     """Return the networks in reach, the strongest first."""
     with open_network_service() as service:
-        return {"networks": [asdict(found) for found in service.scan()]}
+        return {"networks": [asdict(found) for found in service.wifi.scan()]}
 
 
 def wifi_join(_folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
@@ -55,9 +60,16 @@ def wifi_join(_folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     if not 0 < len(ssid.encode()) <= _MOST_SSID_BYTES:
         raise InvalidInputError(f"the name of a network has 1 to {_MOST_SSID_BYTES} bytes")
     with open_network_service() as service:
-        service.join(ssid, password)
-        state = service.state()
-    return {**asdict(state), "addresses": list(state.addresses)}
+        service.wifi.join(ssid, password)
+        return _described(service)
+
+
+def wifi_forget(_folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Forget a network and its password."""
+    ssid = _text(fields, "ssid")
+    with open_network_service() as service:
+        service.wifi.forget(ssid)
+    return {"forgotten": ssid}
 
 
 def hostname_set(_folder: Path, fields: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Beside the verbs of `relay.admin.requests` there are those that concern files an
 
 import dataclasses
 import datetime
+import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -116,7 +117,19 @@ def offline_status(folder: Path) -> dict[str, Any]:
 
 def _show(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     _expect(fields, set())
-    return {"settings": dataclasses.asdict(load(folder)), **on_trial(folder)}
+    settings = dataclasses.asdict(load(folder)) if provisioned(folder) else {}
+    if has_system_bus():
+        # D-Bus is a library that most requests do without.
+        from relay.cli.network_trial import settings_in_force
+
+        if network := settings_in_force():
+            settings["network"] = network
+    return {"settings": settings, **on_trial(folder)}
+
+
+def has_system_bus() -> bool:
+    """Return whether there can be anybody to ask about the network."""
+    return "DBUS_SYSTEM_BUS_ADDRESS" in os.environ or os.path.exists("/run/dbus/system_bus_socket")
 
 
 def on_trial(folder: Path) -> dict[str, Any]:
@@ -128,13 +141,14 @@ def on_trial(folder: Path) -> dict[str, Any]:
 def _set(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     from relay.cli import settings
 
-    _expect(fields, {"settings", "confirm_s", "passphrase", "passphrase_now"})
+    _expect(fields, {"settings", "confirm_s", "passphrase", "passphrase_now", "from_afar"})
     given = _texts({name: fields[name] for name in ("passphrase", "passphrase_now") if name in fields})
     return settings.change(
         folder,
         _texts(fields.get("settings")),
         settings.confirm_time(fields.get("confirm_s")),
         phrases=(given.get("passphrase_now"), given.get("passphrase")),
+        from_afar=fields.get("from_afar") is True,
     )
 
 
@@ -357,7 +371,7 @@ def _diagnostics(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
 
 _LOCAL["diagnostics"] = _diagnostics
 _LOCAL.update({"certificate_tend": _about_the_certificate, "name_update": _about_the_name})
-_NETWORK_VERBS = ("about", "network", "wifi_scan", "wifi_join", "hostname_set", "device_name_set")
+_NETWORK_VERBS = ("about", "network", "wifi_scan", "wifi_join", "wifi_forget", "hostname_set", "device_name_set")
 _LOCAL.update({verb: _about_the_network(verb) for verb in _NETWORK_VERBS})
 # These concern no file of the state folder, and root may do what its owner may not.
 _ABOUT_THE_MACHINE = {"time_set", "diagnostics", *_NETWORK_VERBS}

@@ -10,20 +10,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay.admin.client import ask
 from relay.base import trial
 from relay.base.config import FILE_NAME, Config, load
 from relay.base.errors import ConflictError, InvalidInputError, RelayError
-from relay.base.limits import MAX_TRIAL_S, MIN_TRIAL_S
+from relay.base.limits import FROM_AFAR_TRIAL_S, MAX_TRIAL_S, MIN_TRIAL_S, NETWORK_WAIT_S
 from relay.base.trial import BEFORE, Now, Trial, Uptime
 from relay.cli import own_ca
-from relay.cli.files import sync_folder, write_whole
+from relay.cli.files import provisioned, sync_folder, write_whole
 from relay.cli.key_move import is_moved, move
 from relay.cli.provisioning import refuse_plain_outside
 
+if TYPE_CHECKING:
+    from relay.cli.network_trial import NetworkChange
+
 _NOTHING_ON_TRIAL = "nothing is on trial"
+# As in relay.box.network_addressing and relay.cli.network_trial, whose library most changes do without.
+_NETWORK = "network."
+NETWORK_BEFORE = "network.before"
 
 
 def change(
@@ -33,35 +39,126 @@ def change(
     now: Now = Uptime.now,
     *,
     phrases: tuple[str | None, str | None] = (None, None),
+    from_afar: bool = False,
 ) -> dict[str, Any]:
     """Make `settings` the box's; with `confirm_s` they go back after so many seconds unless `commit` is said.
 
-    Where they name another place for the key, it moves there; `phrases` are the passphrases before and after.
+    Where they name another place for the key, it moves there; `phrases` are the passphrases before and after. Those
+    that begin with `network.` are the network service's; whoever comes `from_afar` gets them on trial in any case.
 
     Raises:
         ConflictError: an earlier change is still on trial, or the server's name would change.
         ConfigError: a setting does not fit.
+        NetworkRefusedError: the network did not come up so; everything is as it was.
+        NetworkUnavailableError: nobody looks after networks here.
     """
     settle(folder, now)
-    before = load(folder)
-    after = changed(before, settings)
-    if after == before:
+    ours = {key: text for key, text in settings.items() if not key.startswith(_NETWORK)}
+    theirs = {key: text for key, text in settings.items() if key.startswith(_NETWORK)}
+    # A new box has a network, and nothing else to change yet.
+    before = load(folder) if ours or not theirs or provisioned(folder) else None
+    after = changed(before, ours) if before else None
+    if theirs:
+        from relay.cli import network_trial
+
+        with network_trial.checked_change(theirs) as network:
+            if network is not None:
+                _refuse_second(folder)
+                both = _Both(folder, before, after, network)
+                if not from_afar or confirm_s is not None:
+                    return both.carry_out(confirm_s, now)
+                return {**both.carry_out(FROM_AFAR_TRIAL_S, now), "careful": True}
+    if before is None or after is None or after == before:
         return {"changed": False, "restart_needed": False, "restarting": False}
     _refuse_second(folder)
-    if _shows_own(after) and not _shows_own(before):
-        # A box that had a certificate from elsewhere, or none at all, would not start without one.
-        own_ca.make_where_lacking(folder, after.server.name)
+    _make_own_ca(folder, before, after)
     if is_moved(before.store, after.store):
         if confirm_s is not None:
             raise ConflictError("where the key is cannot be tried: apply it without a time to go back")
         move(folder, before, after, phrases)
         return {"changed": True, "restart_needed": True, "restarting": _start_again(folder)}
+    if (folder / NETWORK_BEFORE).exists():
+        # It belongs to the change before this one.
+        (folder / NETWORK_BEFORE).unlink()
+        sync_folder(folder)
     write_whole(folder / BEFORE, before.render().encode())
     if confirm_s is not None:
         _put_on_trial(folder, Trial(now(), 0.0, settings=True), confirm_s)
     write_whole(folder / FILE_NAME, after.render().encode())
     result = {"changed": True, "restart_needed": True, "restarting": _start_again(folder)}
     return result if confirm_s is None else {**result, "goes_back_in_s": confirm_s}
+
+
+class _Both:
+    """A change of the network, and perhaps of the box's own settings with it."""
+
+    def __init__(self, folder: Path, before: Config | None, after: Config | None, network: "NetworkChange") -> None:
+        self._folder = folder
+        self._before = before
+        self._after = after
+        self._network = network
+
+    @property
+    def _ours(self) -> bool:
+        return self._after != self._before
+
+    def carry_out(self, confirm_s: float | None, now: Now) -> dict[str, Any]:
+        """Make it; see `change`."""
+        folder, network = self._folder, self._network
+        if self._before and self._after and is_moved(self._before.store, self._after.store):
+            raise ConflictError("where the key is and the network are changed one after the other")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        network.begin(confirm_s)
+        try:
+            self._keep_ways()
+            if confirm_s is not None:
+                self._put_on_trial(now, NETWORK_WAIT_S + confirm_s)
+            network.carry_out()
+            if confirm_s is not None:
+                network.prolong(confirm_s)
+                self._put_on_trial(now, confirm_s)
+            if self._ours and self._before and self._after:
+                _make_own_ca(folder, self._before, self._after)
+                write_whole(folder / FILE_NAME, self._after.render().encode())
+            if confirm_s is None:
+                network.keep()
+        except BaseException:
+            self._undo()
+            raise
+        result = {
+            "changed": True,
+            "restart_needed": self._ours,
+            "restarting": self._ours and _start_again(folder),
+            "interfaces": network.described(),
+            "notes": network.notes,
+        }
+        return result if confirm_s is None else {**result, "goes_back_in_s": confirm_s}
+
+    def _keep_ways(self) -> None:
+        from relay.cli import network_trial
+
+        network_trial.forget_ways(self._folder)
+        if self._before is not None:
+            write_whole(self._folder / BEFORE, self._before.render().encode())
+        network_trial.save_ways(self._folder, self._network.ways)
+
+    def _put_on_trial(self, now: Now, confirm_s: float) -> None:
+        _put_on_trial(self._folder, Trial(now(), 0.0, self._ours, self._network.checkpoint), confirm_s)
+
+    def _undo(self) -> None:
+        try:
+            self._network.go_back()
+        finally:
+            if self._ours:
+                _restore(self._folder)
+            with suppress(FileNotFoundError):
+                _end(self._folder)
+
+
+def _make_own_ca(folder: Path, before: Config, after: Config) -> None:
+    if _shows_own(after) and not _shows_own(before):
+        # A box that had a certificate from elsewhere, or none at all, would not start without one.
+        own_ca.make_where_lacking(folder, after.server.name)
 
 
 def _shows_own(config: Config) -> bool:
@@ -92,29 +189,47 @@ def commit(folder: Path, now: Now = Uptime.now) -> dict[str, Any]:
         if found is None:
             raise ConflictError(_NOTHING_ON_TRIAL)
         if not found.left_s(now()):
-            _go_back(folder, found)
+            _go_back(folder, found, now)
             raise ConflictError("the time was up: everything is as it was before")
+        if found.checkpoint and not _kept(folder, found):
+            _go_back(folder, found, now)
+            raise ConflictError("the network service went back by itself: everything is as it was before")
         _end(folder)
     return {"kept": True}
 
 
-def go_back(folder: Path) -> dict[str, Any]:
+def go_back(folder: Path, now: Now = Uptime.now) -> dict[str, Any]:
     """Take back what is on trial; without a trial, bring back the settings before the last change.
 
     Raises:
         ConflictError: there is nothing to go back to.
+        NetworkUnavailableError: the last change was one of the network, and nobody looks after it now.
     """
     with _held(folder) as found:
         if found is not None:
-            return {"restarting": _go_back(folder, found)}
-    try:
-        text = (folder / BEFORE).read_text("utf-8")
-    except OSError:
-        raise ConflictError("there are no earlier settings to go back to") from None
-    if text.encode() == _read(folder / FILE_NAME):
+            return {"restarting": _go_back(folder, found, now)}
+    network = (folder / NETWORK_BEFORE).exists() and _restore_network(folder)
+    text = _read(folder / BEFORE)
+    if not text and not network:
+        raise ConflictError("there are no earlier settings to go back to")
+    if not text or text == _read(folder / FILE_NAME):
+        if network:
+            return {"restarting": False}
         raise ConflictError("the settings are those before the last change already")
     _restore(folder)
     return {"restarting": _start_again(folder)}
+
+
+def _restore_network(folder: Path) -> bool:
+    from relay.cli import network_trial
+
+    return network_trial.restore(folder)
+
+
+def _kept(folder: Path, found: Trial) -> bool:
+    from relay.cli import network_trial
+
+    return network_trial.keep(folder, found.checkpoint)
 
 
 def settle(folder: Path, now: Now = Uptime.now, *, starting: bool = False) -> dict[str, Any]:
@@ -130,7 +245,7 @@ def settle(folder: Path, now: Now = Uptime.now, *, starting: bool = False) -> di
     with _held(folder) as found:
         left_s = None if found is None else found.left_s(now())
         if found is not None and not left_s:
-            _go_back(folder, found, again=not starting)
+            _go_back(folder, found, now, again=not starting)
             return {"went_back": True, "left_s": None}
     return {"went_back": False, "left_s": left_s}
 
@@ -158,12 +273,30 @@ def _put_on_trial(folder: Path, begun: Trial, confirm_s: float) -> None:
     write_whole(folder / trial.FILE_NAME, made.render())
 
 
-def _go_back(folder: Path, found: Trial, *, again: bool = True) -> bool:
+def _go_back(folder: Path, found: Trial, now: Now, *, again: bool = True) -> bool:
     """Return to before `found`; whoever holds it calls this. Return whether the relay starts again."""
     if found.settings:
         _restore(folder)
+    if found.checkpoint:
+        try:
+            _take_network_back(folder, found, now)
+        except RelayError:
+            if found.settings:
+                # The network is tried again later; the box need not wait for it.
+                write_whole(folder / trial.FILE_NAME, replace(found, settings=False).render())
+                if again:
+                    _start_again(folder)
+            raise
     _end(folder)
     return found.settings and again and _start_again(folder)
+
+
+def _take_network_back(folder: Path, found: Trial, now: Now) -> None:
+    from relay.cli import network_trial
+
+    present = now().boot
+    same_start = not (found.begun.boot and present and found.begun.boot != present)
+    network_trial.go_back(folder, found.checkpoint, same_start=same_start)
 
 
 def _restore(folder: Path) -> None:

@@ -28,6 +28,8 @@ _ALIASES = {"federation": "federation.listen", "client": "client.listen", "acme"
 SECRETS = ("password",)
 # The state folder shows no name of a person; a password is shown nowhere at all.
 _NEVER_KEPT = ("owner", "password")
+# Settings of interfaces: `network.eth0.address`; what they may be, `relay.box.network_addressing` knows.
+NETWORK = "network."
 _SOME_NAME = ServerName("box.example")
 
 
@@ -93,13 +95,32 @@ class Draft:
             trial = {} if confirm_s is None else {"confirm_s": confirm_s}
             return {"verb": "set", "settings": settings, **trial}
         basics = {key: value for key, value in self._values.items() if key in BASICS}
-        return {"verb": "provision", **basics, "settings": settings}
+        ours = {key: value for key, value in settings.items() if not key.startswith(NETWORK)}
+        return {"verb": "provision", **basics, "settings": ours}
+
+    def network(self) -> dict[str, str]:
+        """Return what is planned of the network, which a new box has too."""
+        return {key: value for key, value in self._values.items() if key.startswith(NETWORK)}
+
+    def is_network_only(self) -> bool:
+        """Return whether something of the network is planned and nothing else."""
+        return bool(self._values) and len(self.network()) == len(self._values)
 
 
 def differences(planned: Mapping[str, str], present: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Return (what is, what is planned) of every setting for which these differ, as texts."""
     texts = {key: setting_text(present.get(key)) for key in planned}
     return {key: (texts[key], value) for key, value in planned.items() if not _same(texts[key], value)}
+
+
+def network_problems(planned: Mapping[str, str], present: Mapping[str, Any]) -> list[str]:
+    """Return why what is planned of the network cannot be done, or what of it may not be meant."""
+    settings = {key: value for key, value in planned.items() if key.startswith(NETWORK)}
+    if not settings:
+        return []
+    from relay.box.network_addressing import problems
+
+    return problems(settings, present)
 
 
 def setting_text(value: object) -> str:
@@ -136,6 +157,10 @@ def check(key: str, value: str, others: Mapping[str, str]) -> None:
             raise ConfigError(f"a password needs at least {MIN_PASSWORD_CHARACTERS} characters")
         case "acme" if value not in AUTHORITIES:
             AcmeConfig(directory=value)
+        case _ if key.startswith(NETWORK):
+            from relay.box.network_addressing import checked, parse_key
+
+            checked(parse_key(key)[1], value)
         case "server.name":
             raise ConfigError("the server name is set as name")
         case _ if key not in BASICS:

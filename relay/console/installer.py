@@ -90,6 +90,9 @@ class Installer:
     def _scan(self) -> Dialogue:
         found = result_of((yield Request({"verb": "wifi_scan"})))["networks"]
         for network in found:
+            if network.get("enterprise"):
+                # The protocol has no words for why it would not be joined.
+                continue
             secured = "YES" if network["secured"] else "NO"
             yield Packet(render_result(Command.SCAN, [network["ssid"], str(network["signal_dbm"]), secured]))
         yield Packet(render_result(Command.SCAN, []))

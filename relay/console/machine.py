@@ -19,7 +19,7 @@ from relay.console.actions import Keep, Note
 from relay.console.checked import DamagedLineError, add_checksum, take_checksum
 from relay.console.dialogues import Dialogues
 from relay.console.dialogues.lock import waited_for
-from relay.console.draft import SECRETS, Draft, basics, differences
+from relay.console.draft import SECRETS, Draft, basics, differences, network_problems
 from relay.console.gate import Gate
 from relay.console.pieces import Pieces
 from relay.console.script import Request, Script, Step
@@ -146,8 +146,6 @@ class Machine:
                 return (yield from self._about_the_draft(verb, fields))
             case "diagnostics":
                 return (yield from self._diagnostics(fields.get("offset", 0)))
-        if verb == "show" and not self._provisioned():
-            return {"settings": {}}
         if verb == "factory_reset" and self._gate.must_wait():
             yield from waited_for(self._gate)
         reply = yield Request(fields)
@@ -232,9 +230,12 @@ class Machine:
             "missing": self._draft.missing(provisioned=provisioned),
             "secret": list(SECRETS),
         }
-        if provisioned:
+        if provisioned or self._draft.network():
             present = result_of((yield Request({"verb": "show"})))
-            changes = differences(planned, flat(present["settings"]))
+            settings = flat(present["settings"])
+            changes = differences(planned, settings)
+            if problems := network_problems(planned, settings):
+                plan["problems"] = problems
             plan["changes"] = {key: {"is": is_now, "planned": value} for key, (is_now, value) in changes.items()}
             if "goes_back_in_s" in present:
                 plan["goes_back_in_s"] = present["goes_back_in_s"]
@@ -243,9 +244,10 @@ class Machine:
     def _apply(self, fields: dict[str, Any]) -> Script:
         confirm_s = fields.get("confirm_s")
         provisioned = self._provisioned()
-        if missing := self._draft.missing(provisioned=provisioned):
+        alone = self._draft.is_network_only()
+        if not alone and (missing := self._draft.missing(provisioned=provisioned)):
             raise InvalidInputError(f"missing: {', '.join(missing)}")
-        if confirm_s is not None and not provisioned:
+        if confirm_s is not None and not provisioned and not alone:
             raise InvalidInputError("a new box has nothing to go back to: confirm_s is for one that is set up")
         if not self._draft.shown():
             return {"changed": False, "restart_needed": False, "restarting": False}

@@ -65,7 +65,7 @@ VERBS = {
         Verb("plan", _R, "what is planned, what it changes, what is missing"),
         Verb("user_list", _R, "who lives here"),
         Verb("about", _R, "release, board, names"),
-        Verb("network", _R, "how the box is connected"),
+        Verb("network", _R, "how the box is connected, interface by interface"),
         Verb("wifi_scan", _R, "networks in reach"),
         # It changes nothing that lasts, and nothing that is derived from it is remembered.
         Verb("passphrase", _R, "open a locked box", (Field("passphrase", "text", secret=True),)),
@@ -79,6 +79,7 @@ VERBS = {
         Verb("user_deactivate", _C, "close an account for good", (_NAME,)),
         Verb("invite_create", _C, "an invitation for one person"),
         Verb("wifi_join", _C, "join a network", (Field("ssid", "text"), _PASSWORD)),
+        Verb("wifi_forget", _C, "forget a network and its password", (Field("ssid", "text"),)),
         Verb("hostname_set", _C, "the host name", (Field("hostname", "text"),)),
         Verb("device_name_set", _C, "the name for people", (_NAME,)),
         Verb("time_set", _C, "the clock", (Field("utc", "2026-11-23T12:00:00Z"),)),

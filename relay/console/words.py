@@ -88,22 +88,41 @@ def _facts(value: dict[str, Any], indent: str) -> list[str]:
 
 def network(result: dict[str, Any]) -> list[str]:
     """Return how the box is connected."""
-    ways = [way for way, there in (("Ethernet", result["ethernet"]), ("Wi-Fi", result["wifi"])) if there]
-    return [
-        "online" if result["online"] else "offline",
-        f"by: {', '.join(ways) or 'nothing it has'}",
-        f"addresses: {', '.join(result['addresses']) or 'none'}",
-        f"name: {result['hostname']}",
-    ]
+    lines = ["online" if result["online"] else "offline"]
+    for interface in result["interfaces"]:
+        lines += link(interface)
+    return [*(lines if result["interfaces"] else [*lines, "no interface"]), f"name: {result['hostname']}"]
+
+
+_KINDS = {"ethernet": "Ethernet", "wifi": "Wi-Fi"}
+_HOW = {"dhcp": "by DHCP", "auto": "as the router says", "fixed": "fixed"}
+
+
+def link(interface: dict[str, Any]) -> list[str]:
+    """Return one interface: how it is, its addresses and how it got them, gateway and DNS."""
+    network = f" {interface['profile']}" if interface["kind"] == "wifi" and interface["profile"] else ""
+    lines = [f"{interface['name']}  {_KINDS[interface['kind']]}{network}, {interface['state']}"]
+    servers: list[str] = []
+    for family in (interface["ipv4"], interface["ipv6"]):
+        # What every interface gives itself says nothing.
+        addresses = [address for address in family["addresses"] if not address.startswith("fe80:")]
+        servers += family["dns"]
+        if addresses:
+            how = _HOW.get(family["how"], family["how"])
+            gateway = f", gateway {family['gateway']}" if family["gateway"] else ""
+            lines.append(f"  {', '.join(addresses)}{' ' + how if how else ''}{gateway}")
+    return [*lines, *([f"  DNS {', '.join(servers)}"] if servers else [])]
 
 
 def networks(result: dict[str, Any]) -> list[str]:
     """Return one line a network, the strongest first."""
-    lines = [
-        f"{network['signal_dbm']} dBm  {'locked' if network['secured'] else 'open  '}  {network['ssid']}"
-        for network in result["networks"]
-    ]
+    lines = [f"{network['signal_dbm']} dBm  {_asks(network)}  {network['ssid']}" for network in result["networks"]]
     return lines or ["none in reach"]
+
+
+def _asks(network: dict[str, Any]) -> str:
+    # Of these the box takes only those that ask for a password at most.
+    return "users " if network.get("enterprise") else "locked" if network["secured"] else "open  "
 
 
 def findings(result: dict[str, Any]) -> list[str]:
@@ -135,7 +154,14 @@ def saved(result: dict[str, Any]) -> list[str]:
     if not result["changed"]:
         return ["Nothing changed."]
     how = "The box starts again with them." if result.get("restarting") else "They count from the next start."
-    return [f"Saved. {how}", *trial(result)]
+    first = "In force." if "interfaces" in result and "goes_back_in_s" in result else "Saved."
+    lines = [f"{first} {how}" if result["restart_needed"] else first]
+    for interface in result.get("interfaces", ()):
+        lines += link(interface)
+    lines += [f"! {note}" for note in result.get("notes", ())]
+    if result.get("careful"):
+        lines.append("You may have come over the network that changed, so nothing is kept yet.")
+    return [*lines, *trial(result)]
 
 
 def flat(tables: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -62,7 +62,9 @@ class MemoryBox:
 
     def _show(self) -> dict[str, Any]:
         trial = {} if self.on_trial_s is None else {"goes_back_in_s": self.on_trial_s}
-        return {"settings": {"server": {"name": self.server}, "log": {"level": "info"}}, **trial}
+        network = {"eth0.address": "dhcp", "eth0.gateway": "auto", "eth0.dns": "auto"}
+        ours = {"server": {"name": self.server}, "log": {"level": "info"}} if self.server else {}
+        return {"settings": {**ours, "network": network}, **trial}
 
     def _usual(self, profile: str) -> dict[str, Any]:
         usual = {"federation": "[::]:8448", "client": "127.0.0.1:8008" if profile != "toaster" else "[::]:443"}
@@ -143,7 +145,11 @@ class MemoryBox:
 
     def _network(self) -> dict[str, Any]:
         addresses = ["192.0.2.7"] if self.network else []
+        ipv4 = {"how": "dhcp", "addresses": [f"{address}/24" for address in addresses], "gateway": "", "dns": []}
+        ipv6 = {"how": "auto", "addresses": ["fe80::1/64"], "gateway": "", "dns": []}
+        wlan = {"name": "wlan0", "kind": "wifi", "state": "connected", "profile": self.network, "ipv4": ipv4}
         return {
+            "interfaces": [{**wlan, "ipv6": ipv6}],
             "online": bool(self.network),
             "wifi": True,
             "ethernet": True,
@@ -156,6 +162,7 @@ class MemoryBox:
             "networks": [
                 {"ssid": "home", "signal_dbm": -60, "secured": True},
                 {"ssid": "café", "signal_dbm": -75, "secured": False},
+                {"ssid": "work", "signal_dbm": -80, "secured": True, "enterprise": True},
             ]
         }
 
@@ -164,6 +171,12 @@ class MemoryBox:
             raise LookupError("the network could not be joined: is the password right?")
         self.network = ssid
         return self._network()
+
+    def _wifi_forget(self, ssid: str) -> dict[str, Any]:
+        if ssid != self.network:
+            raise LookupError("this box knows no network of that name; it knows: none")
+        self.network = ""
+        return {"forgotten": ssid}
 
     def _hostname_set(self, hostname: str) -> dict[str, Any]:
         self.hostname = hostname

@@ -71,6 +71,16 @@ def bus_daemon() -> tuple[Path, str]:
     return _debian_program("bus", "dbus-daemon", ["dbus-daemon"])
 
 
+def network_manager() -> tuple[Path, str]:
+    """Return NetworkManager and where its libraries are; as `recorder` otherwise."""
+    return _debian_program("network-manager", "NetworkManager", ["network-manager"], "usr/sbin")
+
+
+def dhcp_server() -> tuple[Path, str]:
+    """Return dnsmasq and where its libraries are; as `recorder` otherwise."""
+    return _debian_program("dnsmasq", "dnsmasq", ["dnsmasq-base"], "usr/sbin")
+
+
 def tpm_emulator() -> tuple[Path, str]:
     """Return swtpm and where its libraries are; as `recorder` otherwise."""
     return _debian_program("tpm", "swtpm", ["swtpm"])

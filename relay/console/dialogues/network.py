@@ -14,6 +14,7 @@ class Network:
             "network": self._network,
             "wifi scan": self._wifi_scan,
             "wifi join": self._wifi_join,
+            "wifi forget": self._wifi_forget,
         }
 
     def _network(self) -> Script:
@@ -28,4 +29,9 @@ class Network:
         password = yield Question("Password, empty for an open network: ", secret=True)
         yield Say([f"Joining {name}. If it fails, everything stays as it was."])
         yield Say(words.network((yield from asked({"verb": "wifi_join", "ssid": name, "password": password}))))
+        return None
+
+    def _wifi_forget(self, name: str) -> Script:
+        yield from asked({"verb": "wifi_forget", "ssid": name})
+        yield Say([f"{name} is forgotten, and its password."])
         return None

@@ -8,7 +8,7 @@ from relay.base.errors import RelayError
 from relay.console import words
 from relay.console.actions import Keep, Leave
 from relay.console.dialogues.asking import Scripts, Surroundings, asked, new_password
-from relay.console.draft import BASICS, check, differences, setting_text
+from relay.console.draft import BASICS, check, differences, network_problems, setting_text
 from relay.console.script import Question, Say, Script, Step
 
 _PERSON = ("name", "owner", "password")
@@ -40,9 +40,7 @@ class Settings:
         if key == "transcript":
             yield Say(self._house.transcript.lines(), private=True)
             return None
-        settings: dict[str, Any] = {}
-        if self._house.provisioned():
-            settings = words.flat((yield from asked({"verb": "show"}))["settings"])
+        settings = words.flat((yield from asked({"verb": "show"}))["settings"])
         chosen = {name: value for name, value in settings.items() if name.startswith(key)}
         planned = {name: value for name, value in self._house.draft.shown().items() if name.startswith(key)}
         lines = [f"{name} = {setting_text(value)}" for name, value in chosen.items()]
@@ -75,13 +73,17 @@ class Settings:
         planned = house.draft.shown()
         if provisioned:
             present = yield from asked({"verb": "show"})
-            lines = words.changes(differences(planned, words.flat(present["settings"]))) if planned else []
+            settings = words.flat(present["settings"])
+            lines = words.changes(differences(planned, settings)) if planned else []
+            lines += [f"! {problem}" for problem in network_problems(planned, settings)]
             yield Say([*(lines or ["nothing planned"]), *(["apply does it."] if lines else []), *words.trial(present)])
             return None
         lines = [f"{name} = {value}" for name, value in planned.items()]
         missing = [f"missing: {key}  ({BASICS[key]})" for key in house.draft.missing(provisioned=False)]
         if lines and not missing:
             missing = ["Nothing is missing: apply sets the box up."]
+        elif house.draft.is_network_only():
+            missing = ["apply sets the network up; the box itself is set up later."]
         yield Say([*lines, *missing] or ["nothing planned"])
         return None
 
@@ -91,9 +93,8 @@ class Settings:
 
     def _commit(self, confirmed: str = "", minutes: str = "") -> Script:
         if not confirmed:
-            provisioned = self._house.provisioned()
-            present = (yield from asked({"verb": "show"})) if provisioned else {}
-            if "goes_back_in_s" not in present and (self._house.draft.shown() or not provisioned):
+            present = yield from asked({"verb": "show"})
+            if "goes_back_in_s" not in present and (self._house.draft.shown() or not self._house.provisioned()):
                 yield from self._carry_out(None)
                 return None
             yield from asked({"verb": "commit"})
@@ -103,7 +104,7 @@ class Settings:
         if not "confirmed".startswith(confirmed) or not number.isascii() or not number.isdigit():
             yield Say(["usage: commit [confirmed [MINUTES]]"])
             return None
-        if not self._house.provisioned():
+        if not self._house.provisioned() and not self._house.draft.is_network_only():
             yield Say(["A new box has nothing to go back to: apply sets it up."])
             return None
         yield from self._carry_out(60 * int(number))
@@ -116,14 +117,17 @@ class Settings:
 
     def _carry_out(self, confirm_s: int | None) -> Generator[Step, Any, None]:
         provisioned = self._house.provisioned()
-        if self._house.draft.missing(provisioned=provisioned) or not self._house.draft.shown():
+        alone = self._house.draft.is_network_only()
+        if not alone and (self._house.draft.missing(provisioned=provisioned) or not self._house.draft.shown()):
             yield from self.plan()
             return
-        if not provisioned:
+        if self._house.draft.network():
+            yield Say(["Setting the network up. If it does not come up, everything goes back to how it was."])
+        if not provisioned and not alone:
             yield Say([f"Setting up {self._house.draft.value('name')}. This takes a few seconds."])
         phrases = yield from self._phrases(provisioned=provisioned)
         result = yield from self.applied(provisioned=provisioned, confirm_s=confirm_s, phrases=phrases)
-        if provisioned:
+        if "changed" in result:
             yield Say(words.saved(result))
             return
         yield Say([*self._house.drawn(result), *words.provisioned(result)])
@@ -157,7 +161,14 @@ class Settings:
         self, *, provisioned: bool, confirm_s: object = None, phrases: Mapping[str, str] | None = None
     ) -> Generator[Step, Any, dict[str, Any]]:
         """Apply the draft and forget it; return the operator's result."""
-        request = self._house.draft.request(provisioned=provisioned, confirm_s=confirm_s)
+        draft = self._house.draft
+        if draft.is_network_only():
+            provisioned = True
+        elif not provisioned and draft.network():
+            yield from asked({"verb": "set", "settings": draft.network()})
+            for key in draft.network():
+                draft.drop(key)
+        request = draft.request(provisioned=provisioned, confirm_s=confirm_s)
         result = yield from asked({**request, **(phrases or {})})
         self._house.draft.clear()
         yield Keep(None)

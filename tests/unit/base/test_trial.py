@@ -9,7 +9,7 @@ from relay.cli import reset
 from relay.cli.lasting import RESET, TRIAL
 
 BEGUN = Uptime("first", 100.0)
-MADE = Trial(BEGUN, 160.0, settings=True, checkpoint="/c/1", profile="/p/1")
+MADE = Trial(BEGUN, 160.0, settings=True, checkpoint="/c/1")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from relay.cli.lasting import run_lasting
+from relay.cli.lasting import is_from_afar, run_lasting
 
 
 @pytest.mark.parametrize("arguments", [[], ["status"], ["up"], ["up", "--help"], ["console", "--state", "d", "extra"]])
@@ -25,3 +26,12 @@ def test_a_fault_is_one_line_and_ends_with_one(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("terminal", "far"), [("/dev/pts/3", True), ("/dev/tty1", False)])
+def test_whoever_may_lose_the_box_with_its_network_is_known_by_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, terminal: str, *, far: bool
+) -> None:
+    monkeypatch.setattr(os, "ttyname", lambda _descriptor: terminal)
+    assert is_from_afar({"SSH_CONNECTION": "192.0.2.9 50000 192.0.2.5 22"})
+    assert is_from_afar({}) is far

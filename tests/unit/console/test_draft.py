@@ -68,3 +68,17 @@ def test_names_of_settings_are_offered_as_long_as_they_can_be_set() -> None:
     assert "name" not in setting_names(provisioned=True)
     assert "client.listen" in setting_names(provisioned=True)
     assert "server.name" not in setting_names(provisioned=False)
+
+
+def test_settings_of_interfaces_are_checked_when_they_are_planned_and_are_a_new_box_s_too() -> None:
+    draft = Draft()
+    for key, value in (("network.eth0.address", "192.0.2.5"), ("network.eth0.speed", "1"), ("network.dns", "auto")):
+        with pytest.raises(ConfigError):
+            draft.set(key, value, provisioned=False)
+    draft.set("network.eth0.address", "192.0.2.5/24", provisioned=False)
+    assert draft.is_network_only()
+    draft.set("name", "box.example", provisioned=False)
+    assert not draft.is_network_only()
+    assert draft.network() == {"network.eth0.address": "192.0.2.5/24"}
+    assert draft.request(provisioned=False) == {"verb": "provision", "name": "box.example", "settings": {}}
+    assert not Draft().is_network_only()

@@ -239,3 +239,16 @@ def test_any_object_gets_exactly_one_reply(fields: dict[str, Any]) -> None:
     replies = Person.replies(person.send(json.dumps(fields).encode() + b"\n"))
     assert len(replies) == 1
     assert isinstance(replies[0]["ok"], bool)
+
+
+def test_a_program_plans_an_address_and_is_told_what_is_wrong_with_it() -> None:
+    person = Person()
+    settings = {"network.eth0.address": "192.0.2.5/24", "network.eth0.gateway": "192.0.3.1"}
+    assert person.ask(seq=1, verb="set", settings=settings)["ok"]
+    plan = person.ask(seq=2, verb="plan")["result"]
+    assert plan["changes"]["network.eth0.address"] == {"is": "dhcp", "planned": "192.0.2.5/24"}
+    assert "not in the network" in plan["problems"][0]
+    refused = person.ask(seq=3, verb="set", settings={"network.eth0.address": "192.0.2.0/24"})
+    assert refused["code"] == "config.invalid"
+    assert person.ask(seq=4, verb="apply", confirm_s=60)["result"]["goes_back_in_s"] == 60
+    assert person.ask(seq=5, verb="commit")["ok"]

@@ -1,0 +1,61 @@
+"""What stands behind the fake network service: the same members with the same types in a real NetworkManager."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from jeepney import DBusAddress, new_method_call  # type: ignore[import-untyped]
+from jeepney.io.blocking import open_dbus_connection  # type: ignore[import-untyped]
+from jeepney.wrappers import unwrap_msg  # type: ignore[import-untyped]
+
+from relay.box.network_bus import NAME, ROOT
+from relay.box.network_service import open_network_service
+from relay.cli import settings
+from tests.fakes.network_signatures import METHODS, PROPERTIES, WIRELESS_INTERFACES
+from tests.interop.real_network import RealNetwork
+
+pytestmark = pytest.mark.interop
+
+
+@pytest.fixture
+def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RealNetwork]:
+    (tmp_path / "net").mkdir()
+    with RealNetwork(tmp_path / "net") as net:
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", net.address)
+        yield net
+
+
+def introspected(
+    address: str, paths: list[str]
+) -> tuple[dict[tuple[str, str], tuple[str, str]], dict[tuple[str, str], str]]:
+    """Return the methods and properties that the objects at `paths` say they have."""
+    methods, properties = {}, {}
+    bus = open_dbus_connection(address)
+    for path in paths:
+        place = DBusAddress(path, bus_name=NAME, interface="org.freedesktop.DBus.Introspectable")
+        (text,) = unwrap_msg(bus.send_and_get_reply(new_method_call(place, "Introspect"), timeout=5))
+        for interface in ElementTree.fromstring(text).iter("interface"):
+            name = interface.attrib["name"]
+            for method in interface.iter("method"):
+                arguments = [(one.get("direction", "in"), one.attrib["type"]) for one in method.iter("arg")]
+                signatures = ["".join(kind for way, kind in arguments if way == side) for side in ("in", "out")]
+                methods[name, method.attrib["name"]] = signatures[0], signatures[1]
+            for one in interface.iter("property"):
+                properties[name, one.attrib["name"]] = one.attrib["type"]
+    bus.close()
+    return methods, properties
+
+
+def test_the_fake_has_the_members_of_the_real_one_with_their_types(net: RealNetwork, tmp_path: Path) -> None:
+    settings.change(tmp_path / "box", {"network.eth0.address": "192.0.2.5/24"}, None)
+    with open_network_service() as service:
+        (device,) = [device for device in service.links.devices() if device.name == "eth0"]
+        known = service.links.profile_of(device)
+    assert known is not None
+    paths = [ROOT, f"{ROOT}/Settings", device.path, *device.configs, device.active, known.path]
+    methods, properties = introspected(net.address, paths)
+    ours = [key for key in (*METHODS, *PROPERTIES) if key[0].startswith(NAME) and key[0] not in WIRELESS_INTERFACES]
+    assert len(ours) > 30
+    for key in ours:
+        assert {**METHODS, **PROPERTIES}[key] == {**methods, **properties}.get(key), key
