@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from relay.box.attributes import number
+
 FOLDER = Path("/sys/class/leds")
 _FULL = 255
 # How long udev may take to hand over what came with a trigger; the caller waits for so long at most.
@@ -51,9 +53,9 @@ class StatusLight:
             return
         rhythm = what.value
         if rhythm is None:
-            facts = {"trigger": "none", "brightness": str(_FULL)}
+            facts = {"trigger": "none", "brightness": str(self._full())}
         elif len(rhythm) > 1 and {"pattern", "[pattern]"} & set(self._triggers()):
-            facts = {"trigger": "pattern", "pattern": _pattern(rhythm)}
+            facts = {"trigger": "pattern", "pattern": _pattern(rhythm, self._full())}
         else:
             # Without the pattern trigger a double flash becomes a short one, which no other state is.
             on_ms, off_ms = rhythm[-1]
@@ -90,6 +92,10 @@ class StatusLight:
         for name, text in facts.items():
             if name != "trigger":
                 self._write_soon(name, text)
+
+    def _full(self) -> int:
+        # A pattern with more than this is refused; of a GPIO's light it is 1.
+        return (number(self._led / "max_brightness") if self._led is not None else None) or _FULL
 
     def _write_soon(self, name: str, text: str) -> None:
         deadline = time.monotonic() + _HANDED_OVER_WITHIN_S
@@ -133,9 +139,9 @@ class StatusLight:
                 attribute.write(text)
 
 
-def _pattern(rhythm: Sequence[tuple[int, int]]) -> str:
+def _pattern(rhythm: Sequence[tuple[int, int]], full: int) -> str:
     # Pairs of brightness and milliseconds; a step of 0 ms between two of them makes the change sudden.
     steps: list[str] = []
     for on_ms, off_ms in rhythm:
-        steps += [f"{_FULL} {on_ms} {_FULL} 0", f"0 {off_ms} 0 0"]
+        steps += [f"{full} {on_ms} {full} 0", f"0 {off_ms} 0 0"]
     return " ".join(steps)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trustme
 
-from tests.guest import federation, provisioning
+from tests.guest import federation, kernel, provisioning
 from tests.guest.cable import Cable
 from tests.guest.findings import Findings, MissError
 from tests.guest.guest_box import CONSOLE, STATE, GuestBox
@@ -76,6 +76,7 @@ def _carried(folder: Path, authority: trustme.CA) -> Path:
     subprocess.run([*command, "--out", str(folder)], check=True, stdout=subprocess.DEVNULL, timeout=600)
     authority.cert_pem.write_to_path(folder / "ca.crt")
     shutil.copy(ROOT / "tests/interop/careless_relay.py", folder)
+    kernel.carry(folder / "kernel")
     return folder
 
 
@@ -86,6 +87,8 @@ def _live(machine: GuestMachine, folder: Path, authority: trustme.CA, findings: 
             f"arm64 Debian 13, cortex-a53, {MEMORY_MIB} MB, TCG: power-on to login", f"{machine.start():.0f} s"
         )
         _install(machine, findings)
+        with findings.stage("what the kernel says"):
+            kernel.ask_the_kernel(machine, findings)
         findings.see("clean power-off", f"{machine.power_off():.0f} s")
     machine.power_on()
     with Cable(machine.line) as cable:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from relay.cli.bench.servers import free_port
 from tests.guest.image import Image, copy_disk, make_disk
-from tests.guest.wires import board_tree
+from tests.guest.wires import CHIP_TYPE, Wires, board_tree
 
 MEMORY_MIB = 512
 CLIENT_PORT, FEDERATION_PORT = 443, 8448
@@ -38,7 +38,11 @@ class GuestMachine:
     Attributes:
         line: the host's name of the console's cable, while the guest runs.
         client_port, federation_port: where the host reaches the box; the same at every start.
+        wires: the ends of the wires to its light and its button, while the guest runs.
+        tpm: where QEMU looks for whatever is soldered to the board as its TPM; nothing need be there.
     """
+
+    wires: Wires
 
     def __init__(self, folder: Path, image: Image, carried: Path) -> None:
         folder.mkdir(parents=True)
@@ -55,15 +59,16 @@ class GuestMachine:
         self._shell: socket.socket | None = None
         self._control: socket.SocketIO | None = None
         self._sockets = Path(tempfile.mkdtemp(prefix="guest-"))
+        self.tpm = self._sockets / "tpm" / "socket"
         self._said = b""
 
-    def _command(self) -> list[str]:
+    def _command(self, clock: str) -> list[str]:
         forwards = f"hostfwd=tcp:127.0.0.1:{self.client_port}-:{CLIENT_PORT}"
         forwards += f",hostfwd=tcp:127.0.0.1:{self.federation_port}-:{FEDERATION_PORT}"
         log = f"logfile={self._folder}/boot.log,logappend=on"
         return [
             *("qemu-system-aarch64", "-M", _MACHINE, "-cpu", "cortex-a53", "-accel", "tcg", "-m", str(MEMORY_MIB)),
-            *("-nodefaults", "-display", "none", "-no-reboot", "-dtb", str(self._tree)),
+            *("-nodefaults", "-display", "none", "-no-reboot", "-dtb", str(self._tree), "-rtc", f"base={clock}"),
             *("-qtest", f"unix:{self._sockets}/wires,server=on,wait=off", "-qtest-log", "none"),
             *("-kernel", str(self._image.kernel), "-initrd", str(self._image.initrd)),
             *("-append", f"console=ttyAMA0,115200 root=/dev/vda rw quiet loglevel=4 {_PATIENCE}"),
@@ -75,16 +80,18 @@ class GuestMachine:
             *("-netdev", f"user,id=net,{forwards}", "-device", "virtio-net-pci,netdev=net"),
             *("-chardev", f"socket,id=shell,path={self._sockets}/shell,server=on,wait=off,{log}"),
             *("-serial", "chardev:shell", "-qmp", f"unix:{self._sockets}/control,server=on,wait=off"),
-            *("-chardev", "pty,id=cable", "-device", "pci-serial,chardev=cable"),
+            *("-chardev", "pty,id=cable", "-device", "pci-serial,chardev=cable", "-device", "qemu-xhci,id=usb"),
+            *("-chardev", f"socket,id=tpm,path={self.tpm},reconnect=1", "-device", "virtio-serial-pci"),
+            *("-device", "virtserialport,chardev=tpm,name=tpm"),
         ]  # fmt: skip
 
-    def power_on(self) -> None:
-        """Begin to boot; `line` can be opened at once."""
+    def power_on(self, clock: str = "utc") -> None:
+        """Begin to boot; `line` can be opened at once. `clock` is what the board's own clock says, as UTC."""
         self.started_at = time.monotonic()
-        for name in ("shell", "control"):
+        for name in ("shell", "control", "wires"):
             (self._sockets / name).unlink(missing_ok=True)
         with (self._folder / "qemu.log").open("ab") as log:
-            self._process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._command(clock), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._said = b""
         self._shell = self._connect("shell")
         self._control = self._connect("control").makefile("rwb", buffering=0)
@@ -92,6 +99,9 @@ class GuestMachine:
         self.control("qmp_capabilities")
         lines = {entry["label"]: entry["filename"] for entry in self.control("query-chardev")}
         self.line = lines["cable"].removeprefix("pty:")
+        parts = self.control("qom-list", path="/machine/unattached")
+        chip = next(part["name"] for part in parts if part["type"] == CHIP_TYPE)
+        self.wires = Wires(self._connect("wires"), f"/machine/unattached/{chip}")
 
     def log_in(self) -> None:
         """Wait for the login prompt and log in.
@@ -108,13 +118,13 @@ class GuestMachine:
         self._shell.sendall(f"stty -echo; export TERM=dumb PAGER=cat SYSTEMD_COLORS=0; dmesg -n 1; {prompt}\r".encode())
         self._expect(re.escape(_PROMPT.encode()) + rb"$", 60)
 
-    def start(self) -> float:
+    def start(self, clock: str = "utc") -> float:
         """Boot and log in; return the seconds from power-on until a shell was there.
 
         Raises:
             GuestError: it did not come up in time.
         """
-        self.power_on()
+        self.power_on(clock)
         self.log_in()
         return time.monotonic() - self.started_at
 
@@ -131,6 +141,34 @@ class GuestMachine:
                 return answer["return"]
             if "error" in answer:
                 raise GuestError(f"{command}: {answer['error']}")
+
+    def wait_for_event(self, name: str, within_s: float) -> dict[str, Any]:
+        """Return what QEMU tells of the next event of this name.
+
+        Raises:
+            GuestError: there was none in time.
+        """
+        assert self._control is not None
+        deadline = time.monotonic() + within_s
+        while select.select([self._control], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            told = json.loads(self._control.readline() or "{}")
+            if not told:
+                break
+            if told.get("event") == name:
+                found: dict[str, Any] = told.get("data", {})
+                return found
+        raise GuestError(f"QEMU never told of {name}")
+
+    def plug_in(self, stick: Path) -> None:
+        """Put a USB stick with this content into the board."""
+        if not any(node.get("node-name") == "key" for node in self.control("query-named-block-nodes")):
+            self.control("blockdev-add", **{"driver": "raw", "node-name": "key"}, file=_file(stick))
+        self.control("device_add", driver="usb-storage", id="key", drive="key", bus="usb.0")
+
+    def pull_out(self) -> None:
+        """Pull the stick out."""
+        self.control("device_del", id="key")
+        self.wait_for_event("DEVICE_DELETED", 30)
 
     def run(self, script: str, *, within_s: float = 300, check: bool = True) -> str:
         """Run a shell script as root in the guest; return what it printed.
@@ -201,6 +239,8 @@ class GuestMachine:
                 return end
 
     def _forget(self) -> None:
+        if self._process is not None:
+            self.wires.close()
         for end in (self._shell, self._control):
             if end is not None:
                 end.close()
@@ -212,3 +252,7 @@ class GuestMachine:
     def __exit__(self, *_: object) -> None:
         self.power_cut()
         shutil.rmtree(self._sockets, ignore_errors=True)
+
+
+def _file(path: Path) -> dict[str, str]:
+    return {"driver": "file", "filename": str(path)}

@@ -1,6 +1,6 @@
 """The three ways to set a box up over its cable: by a person, by a browser's installer, by a program."""
 
-from tests.guest import improv_client, neighbours
+from tests.guest import hands, improv_client, neighbours
 from tests.guest.cable import Cable
 from tests.guest.findings import Findings
 from tests.guest.guest_box import GuestBox
@@ -12,8 +12,9 @@ _SLOWLY_S = 240
 
 
 def by_a_person(cable: Cable, box: GuestBox, findings: Findings) -> None:
-    """Type the commands of a person; serve; forget everything again."""
+    """Type the commands of a person; serve; forget everything again at the touch of the button."""
     cable.wake(60)
+    hands.see_light(box.machine.wires, hands.is_slow, findings)
     for line in (f"set name {box.name}", f"set owner {OWNER}"):
         cable.say(line)
     planned = cable.say("plan")
@@ -38,10 +39,8 @@ def by_a_person(cable: Cable, box: GuestBox, findings: Findings) -> None:
     opened = cable.say(PASSWORD, "relay> ", within_s=_SLOWLY_S)
     findings.expect("allowed" in opened, opened)
     findings.expect(PASSWORD.encode() not in cable.transcript, "the password was shown")
-    cable.say("factory-reset", f"type {box.name}: ", within_s=_SLOWLY_S)
-    reset = cable.say(box.name, "new box> ", within_s=_SLOWLY_S)
-    findings.expect("new again" in reset, reset)
-    _is_empty(box, findings)
+    cable.say("lock")
+    hands.use_the_button(cable, box, findings)
 
 
 def by_an_installer(cable: Cable, box: GuestBox, findings: Findings) -> None:

@@ -7,10 +7,13 @@ and reads the chip's registers, so the host does what a finger does and sees wha
 import re
 import socket
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 OVERLAYS = Path(__file__).resolve().parents[2] / "hw/overlays"
 _LIGHT_PIN, _BUTTON_PIN = 6, 5
+CHIP_TYPE = "child<pl061>"
 _CHIP, _CHIP_AT = "/pl061@9030000", 0x0903_0000
 # The overlays as they are shipped, but for the pins: their own names of nodes, labels and keys are what is tried.
 _SHIPPED = {"status-led-radxa.dts": _LIGHT_PIN, "button-radxa.dts": _BUTTON_PIN}
@@ -49,12 +52,11 @@ def _run(*command: str) -> None:
 class Wires:
     """The pins of a running board, from outside."""
 
-    def __init__(self, path: Path, chip: str) -> None:
-        """Connect to QEMU's qtest socket; `chip` is QEMU's path of the GPIO chip."""
+    def __init__(self, connection: socket.socket, chip: str) -> None:
+        """Begin on QEMU's qtest socket; `chip` is QEMU's path of the GPIO chip."""
         self._chip = chip
-        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket = connection
         self._socket.settimeout(30)
-        self._socket.connect(str(path))
         self._lines = self._socket.makefile("rw", encoding="ascii", newline="\n")
         self.release()
 
@@ -69,6 +71,15 @@ class Wires:
     def light_is_on(self) -> bool:
         """Return whether there is a voltage on the light's pin (PL061 TRM, GPIODATA: the address masks the pins)."""
         return bool(int(self._ask(f"readl {_CHIP_AT + (4 << _LIGHT_PIN):#x}"), 16))
+
+    def watch_light(self, seconds: float) -> list[bool]:
+        """Return whether the light was on, a hundred times a second."""
+        seen: list[bool] = []
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            seen.append(self.light_is_on())
+            threading.Event().wait(0.01)  # looks at it, as an eye does
+        return seen
 
     def close(self) -> None:
         """Let go of the wires."""
