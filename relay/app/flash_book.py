@@ -1,4 +1,7 @@
-"""Keeps the book of what is written to the card: a look an hour, a line a day, and one more at a clean stop."""
+"""Keeps the book of what is written to the card: a look an hour, a line a day, and one more at a clean stop.
+
+A day on which next to nothing was written is not worth a write: its line comes with the next one.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from relay.box.flash_health import read_counter
 
 _LOOK_EVERY_S = 3600.0
 _DAY_S = 24 * 3600
+_WORTH_BYTES = MIB
 
 
 class FlashBookkeeper:
@@ -30,13 +34,13 @@ class FlashBookkeeper:
         self._book = look_in_book(self._folder, self._now_s(), self._root)
         if self._book is None:
             return
-        noted = self._book.today
+        noted, noted_bytes = self._book.today, self._book.total_bytes
         try:
             while True:
                 await trio.sleep(_LOOK_EVERY_S)
                 self._look()
-                if self._book.today != noted:
-                    noted = self._book.today
+                if self._book.today != noted and self._book.total_bytes - noted_bytes >= _WORTH_BYTES:
+                    noted, noted_bytes = self._book.today, self._book.total_bytes
                     await trio.to_thread.run_sync(write_book, self._folder, self._book)
         finally:
             self._look()

@@ -1,7 +1,8 @@
 """A whole house with nothing to do writes nothing: flash lasts as long as it is left alone.
 
 Everything that a box does by the clock runs here: long polls, retries to a server that is gone, what is forgotten after
-hours, key validity, reports to the supervisor. Logs are not files of the house.
+hours, key validity, reports to the supervisor, announcements to the neighbours, questions to a router, the book of what
+is written to the card. Logs are not files of the house.
 """
 
 import dataclasses
@@ -12,13 +13,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from relay.app import flash_book as app_flash_book
 from relay.app import running
 from relay.app.house import Flash, House
 from relay.app.network import Network
 from relay.app.stopping import StopAsked
 from relay.base import log
+from relay.box import flash_book as box_flash_book
+from relay.box.flash_health import Counter
 from relay.box.light import StatusLight
 from relay.cli.bench.household import DEVICES, Act, Kind
+from relay.cli.bench.servers import FoundBox
 from relay.cli.bench.virtual import NAMES, Town, open_town
 from relay.household import devices
 from tests.fakes.files import MemoryFiles
@@ -30,12 +35,24 @@ FAR = DEVICES[-1]
 
 
 async def live(house: House, network: Network, nursery: trio.Nursery) -> None:
-    """Do everything that a box that serves does, but for the signals."""
+    """Do everything that a box that serves does, but for the signals; to be found it has no other network than this."""
+    house = dataclasses.replace(house, config=house.config.with_settings(dict(FoundBox.settings)))
     nursery.start_soon(running._serve_house, house, network, StopAsked(), StatusLight(()))
     for _ in range(100):
         if network.outboxes._nursery is not None:
             break
         await trio.sleep(0.01)
+
+
+def real_files(folder: Path) -> set[tuple[Path, int]]:
+    return {(path, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def a_card_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counter of this machine's disk goes up by what others write."""
+    for module in (app_flash_book, box_flash_book):
+        monkeypatch.setattr(module, "read_counter", lambda *_, **__: Counter("mmcblk0:1", 1000, 10.0))
 
 
 async def idle(clock: MockClock, folder: Path, after: Callable[[Town], None], *, hours: int) -> list[str]:
@@ -57,9 +74,11 @@ async def idle(clock: MockClock, folder: Path, after: Callable[[Town], None], *,
             await town.player.play([Act(trio.current_time() + 5, 99, Kind.SAY, NEAR, 2)])
             await trio.sleep(HOUR_S)
             files.events.clear()
+            before = real_files(folder)
             after(town)
             await trio.sleep(hours * HOUR_S)
             done = [f"{event.kind} {event.path}" for event in files.events]
+            done += [f"written {path}" for path, _ in real_files(folder) ^ before]
             apps.cancel_scope.cancel()
     files.unregister()
     return done

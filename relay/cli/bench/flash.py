@@ -13,7 +13,7 @@ from relay.cli.bench.figures import Build, Row, new_room, running
 from relay.cli.bench.large import large_state
 from relay.cli.bench.load import Connection, message, send_many, send_path
 from relay.cli.bench.meter import KINDS
-from relay.cli.bench.servers import BoxServer, GrownBox, Server
+from relay.cli.bench.servers import BoxServer, FoundBox, GrownBox, Server
 from relay.cli.bench.wear import Year, project
 
 SENDERS = {1: "one", 4: "four", 16: "sixteen"}
@@ -135,6 +135,7 @@ def lived(build: Build, folder: Path, scale: Scale) -> list[Row]:
         asked = disk.written()
         of_asking = disk.written() - asked
         acts = household.draw_day(scale.hurried)
+        build = FoundBox if build is BoxServer else build
         with live.family_servers(build, disk.path / "near", folder / "other") as (near, far):
             family = live.LiveFamily(near, far)
             player = family.hurry(acts, mark)

@@ -14,8 +14,9 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from relay.base.config import FILE_NAME, Config
 from relay.base.ids import ServerName
@@ -127,6 +128,8 @@ class BoxServer(Server):
     """A box as `relay provision` makes it, with the rate limits out of the way."""
 
     kind = "doorstep"
+    settings: Mapping[str, str] = MappingProxyType({})
+    """Beside those that every measured box has."""
 
     def prepare(self, trusted: Sequence[Path]) -> None:
         """Provision."""
@@ -134,6 +137,7 @@ class BoxServer(Server):
         bundle = self.folder / "trusted.pem"
         bundle.write_text("".join(path.read_text() for path in trusted))
         limits = [f"--set=rate.{name}=1000000" for name in _RATES]
+        limits += [f"--set={name}={value}" for name, value in self.settings.items()]
         self._relay(
             "provision",
             *("--name", self.name, "--profile", "desk", "--federation", f"localhost:{self.port}"),
@@ -161,6 +165,19 @@ class BoxServer(Server):
     def add_user(self, user: str) -> None:
         """Make a user through the command line."""
         self._relay("user", "add", user, "--password-file", str(self.folder / "password"))
+
+
+class FoundBox(BoxServer):
+    """A box as an appliance is: announced at home, here to itself, and asking a router, a silent one, for ports."""
+
+    settings = MappingProxyType(
+        {
+            "uplink.announce": "true",
+            "uplink.interfaces": "lo",
+            "uplink.map_ports": "auto",
+            "uplink.gateway": "127.0.0.1:5351",
+        }
+    )
 
 
 class GrownBox(BoxServer):

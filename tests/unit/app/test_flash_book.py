@@ -47,6 +47,28 @@ async def test_a_line_a_day_is_written_and_one_at_a_clean_stop(tmp_path: Path, a
     assert book.total_bytes == 2 * 2**20
 
 
+async def test_days_of_next_to_nothing_are_not_worth_a_write_and_come_with_the_next_one(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    tree, written = BoardTree(tmp_path, load_profile("raspberry-pi-4b")), tmp_path / FILE_NAME
+    keeper = FlashBookkeeper(tmp_path, TrioWall(), tmp_path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        await trio.sleep(HOUR_S)
+        for day in range(1, 6):
+            tree.card(sectors=2_000_000 + 100 * day, up_s=90_000.0 + day)
+            await trio.sleep(DAY_S)
+        assert not written.exists()
+        tree.card(sectors=2_000_500 + 2048, up_s=95_000.0)
+        await trio.sleep(DAY_S)
+        while not written.exists():
+            await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    book = read_book(tmp_path)
+    assert book is not None
+    assert [size_bytes for _, size_bytes in book.days[:6]] == [51_200] * 4 + [51_200, 2**20]
+
+
 async def test_a_folder_on_no_disk_has_no_book(tmp_path: Path) -> None:
     keeper = FlashBookkeeper(tmp_path, TrioWall(), tmp_path / "nowhere")
     await keeper.run()
