@@ -5,6 +5,7 @@ section "Standard Interfaces", for properties.
 """
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from jeepney import DBusAddress, DBusErrorResponse, Properties, new_method_call  # type: ignore[import-untyped]
-from jeepney.io.blocking import DBusConnection, open_dbus_connection  # type: ignore[import-untyped]
+from jeepney.bus import get_bus  # type: ignore[import-untyped]
+from jeepney.io.blocking import DBusConnection, prep_socket  # type: ignore[import-untyped]
 from jeepney.wrappers import unwrap_msg  # type: ignore[import-untyped]
 
 from relay.base.errors import Fault, RelayError
@@ -43,12 +45,22 @@ class NetworkRefusedError(RelayError):
     retryable = True
 
 
+class _Connection(DBusConnection):  # type: ignore[misc]
+    """One that waits for nothing for ever, its own name on the bus included: a console has to answer."""
+
+    def __init__(self, sock: socket.socket, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        super().__init__(sock)
+
+    def send_and_get_reply(self, message: Any, *, timeout: float | None = None) -> Any:  # noqa: ANN401 - the library's
+        return super().send_and_get_reply(message, timeout=self._timeout_s if timeout is None else timeout)
+
+
 class NetworkBus:
     """One connection to the system bus, and questions to the network service."""
 
-    def __init__(self, bus: DBusConnection, timeout_s: float = CALL_TIMEOUT_S) -> None:
+    def __init__(self, bus: DBusConnection) -> None:
         self._bus = bus
-        self._timeout_s = timeout_s
 
     def call(
         self,
@@ -91,7 +103,7 @@ class NetworkBus:
 
     def _ask(self, message: Any) -> Any:  # noqa: ANN401 - as D-Bus has it
         try:
-            return unwrap_msg(self._bus.send_and_get_reply(message, timeout=self._timeout_s))
+            return unwrap_msg(self._bus.send_and_get_reply(message))
         except (TimeoutError, OSError):
             raise NetworkUnavailableError("the network service does not answer") from None
 
@@ -106,13 +118,18 @@ def open_network_bus(
         NetworkUnavailableError: there is no bus, nobody on it looks after networks, or it refuses what it should not.
     """
     try:
-        bus = open_dbus_connection(environment.get("DBUS_SYSTEM_BUS_ADDRESS") or "SYSTEM")
+        sock = prep_socket(get_bus(environment.get("DBUS_SYSTEM_BUS_ADDRESS") or "SYSTEM"), timeout=timeout_s)
     except (OSError, ValueError, RuntimeError):
         raise NetworkUnavailableError(
             "there is no system bus here: the network cannot be set up from this box"
         ) from None
     try:
-        yield NetworkBus(bus, timeout_s)
+        bus = _Connection(sock, timeout_s)
+    except OSError:
+        sock.close()
+        raise NetworkUnavailableError("the system bus does not answer: the network cannot be set up now") from None
+    try:
+        yield NetworkBus(bus)
     except DBusErrorResponse as error:
         if error_name(error) in _NOBODY:
             raise NetworkUnavailableError("NetworkManager does not run on this box") from None

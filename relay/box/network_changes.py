@@ -127,7 +127,7 @@ class Changes:
         except DBusErrorResponse as error:
             if error_name(error) != "InvalidArguments":
                 raise
-            raise ConflictError("the network is being changed by somebody else: try again when that is over") from None
+            raise ConflictError("somebody else is changing the network: try again when that is over") from None
         return str(checkpoint)
 
     @contextmanager

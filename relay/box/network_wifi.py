@@ -11,6 +11,7 @@ from typing import Any
 from jeepney import DBusErrorResponse  # type: ignore[import-untyped]
 
 from relay.base.errors import Fault, NotFoundError, RelayError
+from relay.box.network_addressing import Addressing
 from relay.box.network_bus import (
     CONNECTION,
     NAME,
@@ -23,7 +24,7 @@ from relay.box.network_bus import (
     NetworkUnavailableError,
     error_name,
 )
-from relay.box.network_changes import ACTIVATED, DEACTIVATED, Changes
+from relay.box.network_changes import ACTIVATED, DEACTIVATED, Changes, WayBack
 from relay.box.network_links import WIFI, Device, Known, Links
 
 _PRIVACY = 0x1
@@ -79,6 +80,14 @@ class _Station:
         return bool(self.security & _ENTERPRISE) and not self.security & (_PSK | _SAE)
 
 
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A network that was joined and is not kept yet."""
+
+    checkpoint: str
+    way_back: WayBack
+
+
 class Wifi:
     """The first Wi-Fi interface of this machine."""
 
@@ -111,6 +120,19 @@ class Wifi:
     def join(self, ssid: str, password: str, *, within_s: float = _JOIN_S) -> None:
         """Join a network and keep it for later starts; on failure everything is as it was.
 
+        Raises:
+            JoinFailedError, NotJoinableError, NetworkUnavailableError, ConflictError: as `try_network`.
+        """
+        joined = self.try_network(ssid, password, 0.0, within_s=within_s)
+        if not self._changes.keep(joined.checkpoint, [joined.way_back.profile]):
+            raise JoinFailedError("the network service went back by itself")
+        for older in self._named(ssid):
+            if older.uuid != joined.way_back.profile:
+                self._bus.call(older.path, CONNECTION, "Delete")
+
+    def try_network(self, ssid: str, password: str, confirm_s: float, *, within_s: float = _JOIN_S) -> "Joined":
+        """Join a network, in memory; the service goes back by itself if nobody keeps it for so many seconds.
+
         One that is not in reach is looked for as one that hides its name.
 
         Raises:
@@ -124,14 +146,10 @@ class Wifi:
         settings = _profile(ssid, password, stations)
         within_s = max(0.0, within_s - (time.monotonic() - begun_at))
         # If this process dies in the middle, or the cable with it, the service goes back by itself.
-        checkpoint = self._changes.begin([device], within_s + 10)
+        checkpoint = self._changes.begin([device], within_s + 10 + confirm_s)
         with self._changes.guarded(checkpoint):
             profile = self._activate(device, settings, within_s, hidden=not stations)
-        if not self._changes.keep(checkpoint, [profile.uuid]):
-            raise JoinFailedError("the network service went back by itself")
-        for older in self._named(ssid):
-            if older.uuid != profile.uuid:
-                self._bus.call(older.path, CONNECTION, "Delete")
+        return Joined(checkpoint, WayBack(device.name, profile.uuid, True, Addressing()))  # noqa: FBT003 - a field
 
     def _activate(self, device: Device, settings: dict[str, Any], within_s: float, *, hidden: bool) -> Known:
         # In memory until it is known to work: a power cut leaves nothing of it.

@@ -101,7 +101,7 @@ class ChildOperator:
 
     def begin(self, fields: dict[str, Any]) -> ChildCall:
         """Begin one request."""
-        if self._from_afar and fields.get("verb") == "set":
+        if self._from_afar and fields.get("verb") in ("set", "wifi_join"):
             fields = {**fields, "from_afar": True}
         return ChildCall(command_for(self._folder), fields, quiet=self._quiet)
 

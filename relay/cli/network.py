@@ -8,9 +8,13 @@ from typing import Any
 
 from relay.app.version import VERSION
 from relay.base.errors import InvalidInputError
+from relay.base.limits import FROM_AFAR_TRIAL_S
+from relay.base.trial import Trial, Uptime
 from relay.box.board import choose_profile, identify
 from relay.box.network_bus import NetworkUnavailableError
 from relay.box.network_service import NetworkService, open_network_service
+from relay.cli import network_trial, settings
+from relay.cli.files import act_as_owner
 
 _MOST_SSID_BYTES = 32
 _NAME = "Doorstep"
@@ -54,18 +58,43 @@ def wifi_scan(_folder: Path, _fields: dict[str, Any]) -> dict[str, Any]:
         return {"networks": [asdict(found) for found in service.wifi.scan()]}
 
 
-def wifi_join(_folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
-    """Join a network; on failure everything is as it was."""
+def wifi_join(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Join a network; on failure everything is as it was. With `confirm_s`, or from afar, it is on trial.
+
+    Raises:
+        ConflictError: a change is on trial already.
+    """
     ssid, password = _text(fields, "ssid"), _text(fields, "password")
     if not 0 < len(ssid.encode()) <= _MOST_SSID_BYTES:
         raise InvalidInputError(f"the name of a network has 1 to {_MOST_SSID_BYTES} bytes")
+    confirm_s = settings.confirm_time(fields.get("confirm_s"))
+    careful = confirm_s is None and fields.get("from_afar") is True
+    settings.settle(folder)
+    settings.refuse_second(folder)
     with open_network_service() as service:
-        service.wifi.join(ssid, password)
-        return _described(service)
+        if confirm_s is None and not careful:
+            service.wifi.join(ssid, password)
+            return _described(service)
+        confirm_s = confirm_s or FROM_AFAR_TRIAL_S
+        joined = service.wifi.try_network(ssid, password, confirm_s)
+        with service.changes.guarded(joined.checkpoint):
+            act_as_owner(folder)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            settings.save_before(folder)
+            network_trial.save_ways(folder, [joined.way_back])
+            settings.put_on_trial(folder, Trial(Uptime.now(), 0.0, checkpoint=joined.checkpoint), confirm_s)
+            service.changes.prolong(joined.checkpoint, confirm_s + network_trial.SLACK_S)
+        told = {**_described(service), "goes_back_in_s": confirm_s}
+        return {**told, "careful": True} if careful else told
 
 
-def wifi_forget(_folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
-    """Forget a network and its password."""
+def wifi_forget(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Forget a network and its password.
+
+    Raises:
+        ConflictError: a change is on trial, which may want to go back to it.
+    """
+    settings.refuse_second(folder)
     ssid = _text(fields, "ssid")
     with open_network_service() as service:
         service.wifi.forget(ssid)

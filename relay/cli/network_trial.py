@@ -19,7 +19,7 @@ from relay.cli.files import sync_folder, write_whole
 
 BEFORE = "network.before"
 # The service's own timer is the last resort: whoever looks after the trial comes first.
-_SLACK_S = 5.0
+SLACK_S = 5.0
 _SHOW_TIMEOUT_S = 3.0
 
 
@@ -49,7 +49,7 @@ class NetworkChange:
             ConflictError: somebody else is changing the network.
         """
         devices = [step.device for step in self._steps]
-        self.checkpoint = self._service.changes.begin(devices, NETWORK_WAIT_S + (confirm_s or 0.0) + _SLACK_S)
+        self.checkpoint = self._service.changes.begin(devices, NETWORK_WAIT_S + (confirm_s or 0.0) + SLACK_S)
 
     def carry_out(self) -> None:
         """Make it, in memory.
@@ -61,7 +61,7 @@ class NetworkChange:
 
     def prolong(self, confirm_s: float) -> None:
         """Have the service go back so many seconds from now, and a little more."""
-        self._service.changes.prolong(self.checkpoint, confirm_s + _SLACK_S)
+        self._service.changes.prolong(self.checkpoint, confirm_s + SLACK_S)
 
     def keep(self) -> None:
         """Make it last."""

@@ -63,14 +63,14 @@ def change(
 
         with network_trial.checked_change(theirs) as network:
             if network is not None:
-                _refuse_second(folder)
+                refuse_second(folder)
                 both = _Both(folder, before, after, network)
                 if not from_afar or confirm_s is not None:
                     return both.carry_out(confirm_s, now)
                 return {**both.carry_out(FROM_AFAR_TRIAL_S, now), "careful": True}
     if before is None or after is None or after == before:
         return {"changed": False, "restart_needed": False, "restarting": False}
-    _refuse_second(folder)
+    refuse_second(folder)
     _make_own_ca(folder, before, after)
     if is_moved(before.store, after.store):
         if confirm_s is not None:
@@ -83,7 +83,7 @@ def change(
         sync_folder(folder)
     write_whole(folder / BEFORE, before.render().encode())
     if confirm_s is not None:
-        _put_on_trial(folder, Trial(now(), 0.0, settings=True), confirm_s)
+        put_on_trial(folder, Trial(now(), 0.0, settings=True), confirm_s)
     write_whole(folder / FILE_NAME, after.render().encode())
     result = {"changed": True, "restart_needed": True, "restarting": _start_again(folder)}
     return result if confirm_s is None else {**result, "goes_back_in_s": confirm_s}
@@ -112,11 +112,11 @@ class _Both:
         try:
             self._keep_ways()
             if confirm_s is not None:
-                self._put_on_trial(now, NETWORK_WAIT_S + confirm_s)
+                self._put(now, NETWORK_WAIT_S + confirm_s)
             network.carry_out()
             if confirm_s is not None:
                 network.prolong(confirm_s)
-                self._put_on_trial(now, confirm_s)
+                self._put(now, confirm_s)
             if self._ours and self._before and self._after:
                 _make_own_ca(folder, self._before, self._after)
                 write_whole(folder / FILE_NAME, self._after.render().encode())
@@ -142,8 +142,8 @@ class _Both:
             write_whole(self._folder / BEFORE, self._before.render().encode())
         network_trial.save_ways(self._folder, self._network.ways)
 
-    def _put_on_trial(self, now: Now, confirm_s: float) -> None:
-        _put_on_trial(self._folder, Trial(now(), 0.0, self._ours, self._network.checkpoint), confirm_s)
+    def _put(self, now: Now, confirm_s: float) -> None:
+        put_on_trial(self._folder, Trial(now(), 0.0, self._ours, self._network.checkpoint), confirm_s)
 
     def _undo(self) -> None:
         try:
@@ -263,12 +263,24 @@ def confirm_time(value: object) -> float | None:
     return float(value)
 
 
-def _refuse_second(folder: Path) -> None:
+def save_before(folder: Path) -> None:
+    """Have the settings of now be those before the last change, which changes none of them."""
+    if data := _read(folder / FILE_NAME):
+        write_whole(folder / BEFORE, data)
+
+
+def refuse_second(folder: Path) -> None:
+    """Refuse a change beside one that is on trial.
+
+    Raises:
+        ConflictError: one is.
+    """
     if (folder / trial.FILE_NAME).exists():
         raise ConflictError("a change is on trial: commit keeps it, rollback takes it back")
 
 
-def _put_on_trial(folder: Path, begun: Trial, confirm_s: float) -> None:
+def put_on_trial(folder: Path, begun: Trial, confirm_s: float) -> None:
+    """Have a change go back so many seconds after it was `begun`."""
     made = replace(begun, until_s=begun.begun.seconds + confirm_s)
     write_whole(folder / trial.FILE_NAME, made.render())
 

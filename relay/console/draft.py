@@ -1,6 +1,6 @@
 """What a person has decided so far. It survives a power cut, except what is secret or names somebody."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from relay.base.config import Config, ServerConfig, split_address
@@ -172,10 +172,14 @@ def basics() -> dict[str, Any]:
     return {key: {"means": means, "needed": key in _NEEDED, "secret": key in SECRETS} for key, means in BASICS.items()}
 
 
-def setting_names(*, provisioned: bool) -> list[str]:
-    """Return what can be set, basics first."""
+def setting_names(*, provisioned: bool, interfaces: Iterable[str] = ()) -> list[str]:
+    """Return what can be set, basics first, and last what can be set of each of the `interfaces`."""
     import dataclasses
 
     tables = dataclasses.asdict(Config(server=ServerConfig(name=_SOME_NAME)))
     dotted = [f"{section}.{name}" for section, table in tables.items() for name in table if section != "server"]
+    if names := list(interfaces):
+        from relay.box.network_addressing import KEYS
+
+        dotted += [f"{NETWORK}{name}.{key}" for name in names for key in KEYS]
     return dotted if provisioned else [*BASICS, *dotted]

@@ -7,6 +7,7 @@ from typing import Any
 from relay.base.errors import RelayError
 from relay.base.limits import MAX_CONSOLE_LINE_BYTES, MAX_CONSOLE_WAITING_BYTES
 from relay.base.lines import bad
+from relay.box.links import interface_names
 from relay.console import grammar, improv, machine
 from relay.console.actions import Abandon, Action, Ask, Keep, Leave, Note, Send
 from relay.console.dialogues import Dialogues
@@ -299,7 +300,7 @@ class Session:
         self._begin(self._dialogues.begin(command.name, arguments))
 
     def _help_along(self, event: Wondering) -> None:
-        keys = setting_names(provisioned=self._provisioned())
+        keys = setting_names(provisioned=self._provisioned(), interfaces=interface_names())
         if event.explain:
             self._say(["?", *grammar.explain(event.text, keys)])
             self._send(self._editor.redraw())

@@ -78,7 +78,7 @@ VERBS = {
         Verb("user_passwd", _C, "a new password", (_NAME, _PASSWORD)),
         Verb("user_deactivate", _C, "close an account for good", (_NAME,)),
         Verb("invite_create", _C, "an invitation for one person"),
-        Verb("wifi_join", _C, "join a network", (Field("ssid", "text"), _PASSWORD)),
+        Verb("wifi_join", _C, "join a network", (Field("ssid", "text"), _PASSWORD, _CONFIRM)),
         Verb("wifi_forget", _C, "forget a network and its password", (Field("ssid", "text"),)),
         Verb("hostname_set", _C, "the host name", (Field("hostname", "text"),)),
         Verb("device_name_set", _C, "the name for people", (_NAME,)),

@@ -146,7 +146,8 @@ def trial(result: dict[str, Any]) -> list[str]:
     left_s = result.get("goes_back_in_s")
     if left_s is None:
         return []
-    return [f"On trial: it goes back by itself in {left_s:.0f} s. commit keeps it, rollback takes it back now."]
+    why = ["You may have come over the network that changed, so nothing is kept yet."] if result.get("careful") else []
+    return [*why, f"On trial: it goes back by itself in {left_s:.0f} s. commit keeps it, rollback takes it back now."]
 
 
 def saved(result: dict[str, Any]) -> list[str]:
@@ -159,8 +160,6 @@ def saved(result: dict[str, Any]) -> list[str]:
     for interface in result.get("interfaces", ()):
         lines += link(interface)
     lines += [f"! {note}" for note in result.get("notes", ())]
-    if result.get("careful"):
-        lines.append("You may have come over the network that changed, so nothing is kept yet.")
     return [*lines, *trial(result)]
 
 

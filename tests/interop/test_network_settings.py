@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
+from relay.base.config import Config, load
 from relay.base.errors import ConfigError, ConflictError, RelayError
 from relay.base.limits import FROM_AFAR_TRIAL_S, NETWORK_WAIT_S
-from relay.base.trial import FILE_NAME, Uptime
+from relay.base.trial import FILE_NAME, Uptime, pending
 from relay.box import network_changes
-from relay.box.network_bus import NetworkRefusedError
+from relay.box.network_bus import NetworkRefusedError, NetworkUnavailableError
 from relay.cli import network_trial, settings
+from relay.cli.files import write_whole
 from relay.cli.operate import operate
-from tests.fakes.network_service import NO_CABLE, FakeNetworkService, Wire
+from tests.fakes.network_service import NO_CABLE, WIFI, FakeNetworkService, Wire
 from tests.interop.peer_environments import bus_daemon
 from tests.interop.real_network import RealNetwork, wait_until
 
@@ -131,7 +133,7 @@ def test_what_nobody_says_is_right_goes_back_in_time_or_later(net: Any, box: Pat
 def test_the_service_goes_back_by_itself_if_nobody_is_left(
     net: Any, box: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network_trial, "_SLACK_S", -1.0)
+    monkeypatch.setattr(network_trial, "SLACK_S", -1.0)
     settings.change(box, FIXED, 2)
     assert net.addresses("eth0") == ["192.0.2.5/24"]
     wait_until(lambda: not net.addresses("eth0"))
@@ -153,11 +155,10 @@ def test_a_service_that_starts_again_in_a_trial_is_brought_back_all_the_same(net
 def test_an_address_that_another_machine_has_is_not_taken(net: Any, box: Path) -> None:
     settings.change(box, FIXED, None)
     net.take("192.0.2.9")
-    for confirm_s in (None, 60):
-        with pytest.raises(NetworkRefusedError, match="another machine may have"):
-            settings.change(box, {"network.eth0.address": "192.0.2.9/24"}, confirm_s)
-        wait_until(lambda: net.addresses("eth0") == ["192.0.2.5/24"])
-        assert not (box / FILE_NAME).exists()
+    with pytest.raises(NetworkRefusedError, match="another machine may have"):
+        settings.change(box, {"network.eth0.address": "192.0.2.9/24"}, 60)
+    wait_until(lambda: net.addresses("eth0") == ["192.0.2.5/24"])
+    assert not (box / FILE_NAME).exists()
 
 
 def test_dhcp_is_waited_for_and_without_an_answer_everything_stays(
@@ -211,8 +212,117 @@ def test_whoever_comes_over_the_network_gets_a_trial_without_asking(net: Any, bo
     assert net.on_disk
 
 
+def test_a_wifi_network_is_tried_and_left_again_like_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, box: Path
+) -> None:
+    with Fake(tmp_path) as net:
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", net.address)
+        home = {"verb": "wifi_join", "ssid": "home", "password": "correct horse"}
+        told = operate(box, {**home, "from_afar": True})
+        assert (told["goes_back_in_s"], told["careful"]) == (FROM_AFAR_TRIAL_S, True)
+        assert net.joined == b"home"
+        assert not net.kept
+        for change in (home, {"verb": "wifi_forget", "ssid": "home"}):
+            with pytest.raises(ConflictError, match="on trial"):
+                operate(box, change)
+        operate(box, {"verb": "rollback"})
+        assert not net.wires[WIFI].addresses
+        operate(box, {**home, "confirm_s": 60})
+        assert operate(box, {"verb": "commit"}) == {"kept": True}
+        assert len(net.kept) == 1
+
+
 def test_two_changes_at_once_are_one_too_many(net: Any, box: Path, tmp_path: Path) -> None:
     settings.change(box, FIXED, 60)
     with pytest.raises(RelayError, match="somebody else"):
         settings.change(tmp_path / "other", OTHER, None)
     assert net.addresses("eth0") == ["192.0.2.5/24"]
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+    (tmp_path / "fake").mkdir()
+    with Fake(tmp_path / "fake") as net:
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", net.address)
+        monkeypatch.setattr(network_changes, "_GRACE_S", 0.2)
+        yield net
+
+
+@pytest.fixture
+def home(box: Path) -> Path:
+    (box / "relay.toml").write_text(Config.parse({"server": {"name": "box.example"}}).render())
+    return box
+
+
+BOTH = {**FIXED, "log.level": "debug"}
+
+
+def test_settings_of_the_box_and_of_its_network_stand_and_fall_together(fake: Fake, home: Path) -> None:
+    machine = Machine()
+    assert settings.change(home, BOTH, 60, machine)["restart_needed"]
+    assert (load(home).log.level, fake.addresses("eth0")) == ("debug", ["192.0.2.5/24"])
+    machine.late_s = 61
+    assert settings.settle(home, machine)["went_back"]
+    assert (load(home).log.level, fake.addresses("eth0")) == ("info", [])
+    fake.take("192.0.2.5")
+    with pytest.raises(NetworkRefusedError):
+        settings.change(home, BOTH, None)
+    assert load(home).log.level == "info"
+    assert not (home / FILE_NAME).exists()
+    settings.change(home, {"log.level": "error"}, None)
+    settings.go_back(home)
+    assert load(home).log.level == "info"
+
+
+def test_a_network_that_cannot_be_asked_goes_back_later_and_does_not_keep_the_rest(
+    fake: Fake, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine()
+    settings.change(home, BOTH, 60, machine)
+    machine.late_s = 61
+    with monkeypatch.context() as away:
+        away.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={home}/nobody")
+        with pytest.raises(NetworkUnavailableError):
+            settings.settle(home, machine)
+        assert load(home).log.level == "info"
+        assert not pending(home).settings  # type: ignore[union-attr]
+    assert fake.addresses("eth0") == ["192.0.2.5/24"]
+    assert settings.settle(home, machine)["went_back"]
+    assert fake.addresses("eth0") == []
+
+
+class PowerCutError(BaseException):
+    """The power went."""
+
+
+@pytest.mark.parametrize("after", range(6))
+def test_a_power_cut_at_any_write_of_a_trial_leaves_a_box_as_it_was(
+    fake: Fake, home: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    writes = 0
+
+    def cut(path: Path, data: bytes) -> None:
+        nonlocal writes
+        writes += 1
+        if writes > after:
+            raise PowerCutError
+        write_whole(path, data)
+
+    with monkeypatch.context() as cutting:
+        for module in (settings, network_trial):
+            cutting.setattr(module, "write_whole", cut)
+        # Nobody is left to tidy up.
+        cutting.setattr(settings._Both, "_undo", lambda _both: None)
+        machine, was_cut = Machine(), False
+        try:
+            settings.change(home, BOTH, 60, machine)
+        except PowerCutError:
+            was_cut = True
+    assert was_cut == (after < 5)
+    fake.power_cut()
+    machine.boot = "2"
+    settings.settle(home, machine, starting=True)
+    assert load(home).log.level == "info"
+    assert fake.addresses("eth0") == []
+    assert not (home / FILE_NAME).exists()
+    assert settings.change(home, BOTH, None, machine)["changed"]

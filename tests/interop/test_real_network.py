@@ -1,5 +1,7 @@
 """What stands behind the fake network service: the same members with the same types in a real NetworkManager."""
 
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,11 +11,13 @@ from jeepney import DBusAddress, new_method_call  # type: ignore[import-untyped]
 from jeepney.io.blocking import open_dbus_connection  # type: ignore[import-untyped]
 from jeepney.wrappers import unwrap_msg  # type: ignore[import-untyped]
 
-from relay.box.network_bus import NAME, ROOT
+from relay.box.network_bus import NAME, ROOT, NetworkUnavailableError
 from relay.box.network_service import open_network_service
 from relay.cli import settings
 from tests.fakes.network_signatures import METHODS, PROPERTIES, WIRELESS_INTERFACES
 from tests.interop.real_network import RealNetwork
+from tests.interop.serial_person import SerialPerson
+from tests.interop.test_console import process
 
 pytestmark = pytest.mark.interop
 
@@ -59,3 +63,53 @@ def test_the_fake_has_the_members_of_the_real_one_with_their_types(net: RealNetw
     assert len(ours) > 30
     for key in ours:
         assert {**METHODS, **PROPERTIES}[key] == {**methods, **properties}.get(key), key
+
+
+def test_a_person_at_the_cable_of_a_new_box_tries_an_address_and_keeps_it(net: RealNetwork, tmp_path: Path) -> None:
+    state = tmp_path / "box"
+    with SerialPerson(tmp_path / "ttyBOX") as person, process("console", "--state", state, "--port", person.port):
+        person.wake()
+        person.say("set network.eth0.address 192.0.2.5/24")
+        person.say("set network.eth0.gateway 192.0.2.99/24")
+        person.say("set network.eth0.gateway 192.0.3.1")
+        assert "! the gateway 192.0.3.1 is not in the network" in person.say("plan")
+        assert "error: the gateway 192.0.3.1 is not in the network" in person.say("apply")
+        assert net.addresses("eth0") == []
+        person.say("set network.eth0.gateway 192.0.2.1")
+        tried = person.say("commit confirmed 1")
+        assert "192.0.2.5/24 fixed, gateway 192.0.2.1" in tried
+        assert "! eth0 has no DNS server set" in tried
+        assert "goes back by itself in 60 s" in tried
+        assert net.addresses("eth0") == ["192.0.2.5/24"]
+        person.unplug()
+        person.plug()
+        person.wake()
+        assert "eth0  Ethernet, connected" in person.say("network")
+        assert not net.on_disk
+        assert "Kept" in person.say("commit")
+        assert len(net.on_disk) == 1
+        assert "Back to" in person.say("rollback")
+        assert net.addresses("eth0") == []
+        assert not net.on_disk
+
+
+def test_a_bus_that_says_nothing_does_not_hold_anybody_up(tmp_path: Path) -> None:
+    silent = socket.socket(socket.AF_UNIX)
+    silent.bind(str(tmp_path / "bus"))
+    silent.listen()
+    address = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path / 'bus'}"}
+
+    def authenticate() -> None:
+        there, _ = silent.accept()
+        with there:
+            there.recv(1000)
+            there.send(b"OK 0123456789abcdef0123456789abcdef\r\n")
+            while there.recv(1000):
+                pass
+
+    thread = threading.Thread(target=authenticate)
+    thread.start()
+    with pytest.raises(NetworkUnavailableError, match="does not answer"), open_network_service(address, timeout_s=0.3):
+        pass
+    thread.join()
+    silent.close()

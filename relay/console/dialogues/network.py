@@ -28,7 +28,8 @@ class Network:
     def _wifi_join(self, name: str) -> Script:
         password = yield Question("Password, empty for an open network: ", secret=True)
         yield Say([f"Joining {name}. If it fails, everything stays as it was."])
-        yield Say(words.network((yield from asked({"verb": "wifi_join", "ssid": name, "password": password}))))
+        joined = yield from asked({"verb": "wifi_join", "ssid": name, "password": password})
+        yield Say([*words.network(joined), *words.trial(joined)])
         return None
 
     def _wifi_forget(self, name: str) -> Script:

@@ -79,6 +79,9 @@ class Settings:
             yield Say([*(lines or ["nothing planned"]), *(["apply does it."] if lines else []), *words.trial(present)])
             return None
         lines = [f"{name} = {value}" for name, value in planned.items()]
+        if house.draft.network():
+            settings = words.flat((yield from asked({"verb": "show"}))["settings"])
+            lines += [f"! {problem}" for problem in network_problems(planned, settings)]
         missing = [f"missing: {key}  ({BASICS[key]})" for key in house.draft.missing(provisioned=False)]
         if lines and not missing:
             missing = ["Nothing is missing: apply sets the box up."]

@@ -68,6 +68,7 @@ def test_names_of_settings_are_offered_as_long_as_they_can_be_set() -> None:
     assert "name" not in setting_names(provisioned=True)
     assert "client.listen" in setting_names(provisioned=True)
     assert "server.name" not in setting_names(provisioned=False)
+    assert setting_names(provisioned=True, interfaces=["eth0"])[-1] == "network.eth0.dns"
 
 
 def test_settings_of_interfaces_are_checked_when_they_are_planned_and_are_a_new_box_s_too() -> None:
