@@ -51,7 +51,7 @@ class AcmeConfig:
             raise ConfigError(f"acme.directory is {self.directory!r}; it begins with https://")
         if self.contact and (self.contact.count("@") != 1 or not self.contact.isprintable() or " " in self.contact):
             raise ConfigError(f"acme.contact is {self.contact!r}; it is a mail address")
-        if bool(self.eab_key_id) != bool(self.eab_key_file):
+        if self.directory and bool(self.eab_key_id) != bool(self.eab_key_file):
             raise ConfigError("acme.eab_key_id and acme.eab_key_file belong together: set both, or none")
         for name in split_names(self.names):
             _check_name("acme.names", name)

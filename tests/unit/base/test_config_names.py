@@ -16,8 +16,8 @@ DIRECTORY = "https://acme.example/dir"
         {"contact": "anna"},
         {"contact": "a b@example"},
         {"names": "box.example, ..."},
-        {"eab_key_id": "kid"},
-        {"eab_key_file": "eab.key"},
+        {"directory": DIRECTORY, "eab_key_id": "kid"},
+        {"directory": DIRECTORY, "eab_key_file": "eab.key"},
         {"names": "192.0.2.7", "challenge": "dns-01"},
     ],
 )

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from relay.base.errors import DamagedError
 from relay.box import tpm_session
 from relay.box.tpm_cipher import LocalCipher
-from relay.box.tpm_session import Salt
+from relay.box.tpm_commands import Command
+from relay.box.tpm_session import HidingSession, Salt
 from tests.fakes import tpm_session as chip
 
 SHORT = st.binary(max_size=40)
@@ -48,3 +49,11 @@ def test_what_is_no_key_of_the_curve_gets_no_salt(data: bytes) -> None:
     for area in (data, AREA + data, AREA + b"\0\x20" + data[:32].ljust(32, b"x") + b"\0\x20" + bytes(32)):
         with pytest.raises(DamagedError, match="TPM"):
             Salt(LocalCipher(), 0x8000_0000, area)
+
+
+@given(st.binary(max_size=120), st.booleans())
+def test_whatever_is_no_answer_of_the_chip_is_refused_in_words(answer: bytes, hides: bool) -> None:
+    session = HidingSession(LocalCipher(), 0x0200_0000, bytes(32), bytes(32), bytes(32))
+    for data in (answer, bytes(10) + answer):
+        with pytest.raises(DamagedError, match="TPM"):
+            session.read(Command(0x15E, [0x8000_0001], b"\0\1x" if hides else b""), data)

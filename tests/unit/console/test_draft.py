@@ -34,6 +34,15 @@ def test_a_new_box_is_provisioned_and_an_old_one_changed() -> None:
     assert draft.request(provisioned=True) == {"verb": "set", "settings": {"log.level": "debug"}}
 
 
+@pytest.mark.parametrize("provisioned", [True, False])
+def test_settings_that_belong_together_are_planned_one_after_the_other(provisioned: bool) -> None:
+    for pair in (("acme.eab_key_id", "acme.eab_key_file"), ("tls.cert", "tls.key"), ("dns.server", "dns.key_file")):
+        draft = Draft()
+        for key in pair:
+            draft.set(key, "a", provisioned=provisioned)
+        assert set(draft.values()) == set(pair)
+
+
 def test_an_address_has_its_short_name_before_and_after() -> None:
     draft = Draft()
     draft.set("client", "127.0.0.1:80", provisioned=True)
