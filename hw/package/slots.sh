@@ -5,6 +5,7 @@
 #   slots.sh install   copy the package into the slot that does not run, switch to it, put it on trial
 #   slots.sh judge     end a trial: keep what is healthy, go back from what is not
 #   slots.sh back      go back to the other slot now
+#   slots.sh failed    count an end of the service other than well; relay up is in safe mode after three in a row
 #   slots.sh show      say what runs and what would be gone back to
 set -eu
 
@@ -21,6 +22,8 @@ switch_to() {
     ln -sfn "$1" "$home/current.new"
     mv -T "$home/current.new" "$home/current"
     sync "$home"
+    # Another release fails or works for itself.
+    rm -f "$state/failed-starts"
 }
 
 restart() {
@@ -102,17 +105,26 @@ back() {
     restart
 }
 
+failed() {
+    [ "${SERVICE_RESULT:-success}" != success ] || exit 0
+    # Bounded, also where safe mode itself should fail.
+    count=$(grep -c . "$state/failed-starts" 2>/dev/null) || count=0
+    [ "$count" -lt 9 ] || exit 0
+    echo "$SERVICE_RESULT ${EXIT_CODE:-} ${EXIT_STATUS:-}" >>"$state/failed-starts"
+}
+
 case "${1:-}" in
 install) install_package ;;
 judge) judge ;;
 back) back ;;
+failed) failed ;;
 show)
     echo "runs: $(running) $(version_of "$(running)")"
     echo "other: $(other) $(version_of "$(other)")"
     [ ! -e "$home/trial" ] || echo "on trial"
     ;;
 *)
-    echo "usage: slots.sh install|judge|back|show" >&2
+    echo "usage: slots.sh install|judge|back|failed|show" >&2
     exit 2
     ;;
 esac

@@ -1,15 +1,27 @@
-"""What to do about a fault of the flash, by the code of its error: for status, doctor and console alike."""
+"""What to do about a fault of flash or of a start, by the code of its error: for status, doctor and console alike."""
 
-_REPAIR = "relay doctor --repair sets the damaged blocks aside, keeps what still fits and writes down what is lost"
+_REPAIR = (
+    "say restart safe and repair at the console, or stop the box: relay doctor --repair; damaged blocks are set aside, "
+    "what still fits is kept, what is lost is written down"
+)
 _INDEX = "relay backup restore FILE --state DIR --index-only brings the index back, the journal adds what is newer"
 _CARD = "look at the kernel log; copy the state folder to another card and start the box there"
 
+_SETTINGS = (
+    "rollback at the console brings the settings before the last change back; or correct relay.toml: the box goes on"
+)
+
 _STEPS = {
-    "storage.journal_hole": f"stop the box, then {_REPAIR}; what other servers have is fetched from them",
-    "storage.segment_lost": f"bring the file back, or stop the box, then {_REPAIR}",
-    "storage.roots_lost": f"bring journal/root.a back, or stop the box, then {_REPAIR}",
-    "storage.root_old": f"bring the newer root.a and root.b back, or stop the box, then {_REPAIR}",
-    "storage.index_stale": f"{_INDEX}; without a backup stop the box, then {_REPAIR}",
+    "config.invalid": _SETTINGS,
+    "config.unknown": _SETTINGS,
+    "start.failed": "restart at the console tries again, diagnostics tell a helper more; or slots.sh back",
+    "start.refused": "it is tried again every minute; free the port or file that it names",
+    "start.safe_asked": "restart at the console ends it",
+    "storage.journal_hole": f"{_REPAIR}; what other servers have is fetched from them",
+    "storage.segment_lost": f"bring the file back, or {_REPAIR}",
+    "storage.roots_lost": f"bring journal/root.a back, or {_REPAIR}",
+    "storage.root_old": f"bring the newer root.a and root.b back, or {_REPAIR}",
+    "storage.index_stale": f"{_INDEX}; without a backup {_REPAIR}",
     "storage.index_lost": f"{_INDEX}; without a backup what the journal no longer holds is lost",
     "storage.index_mixed": f"bring index.db-wal back, or {_INDEX}",
     "storage.keyring_lost": "bring the file keyring back, or restore a backup: nothing can be read without it",

@@ -4,7 +4,6 @@ One state for all sources: a stick that is not in, a TPM that is not ready, a pa
 is served and nothing opened meanwhile; the admin socket answers `status` and `doctor`, and takes the passphrase.
 """
 
-import contextlib
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -14,12 +13,10 @@ from typing import Any
 import trio
 
 from relay.admin.advice import next_step
-from relay.admin.operations import Finding
-from relay.admin.requests import Doctor, GivePassphrase, Request, Restart, Status, Stop
-from relay.admin.server import serve_admin
+from relay.admin.requests import GivePassphrase, Request
 from relay.app.house import unlock
-from relay.app.on_trial import start_again_when_due
-from relay.app.stopping import StopAsked, listen_to_signals
+from relay.app.infirmary import Infirmary, attend
+from relay.app.stopping import StopAsked
 from relay.base import log
 from relay.base.config import Config
 from relay.base.errors import ConflictError, KeyAbsentError, RelayError, WrongKeyError
@@ -59,14 +56,12 @@ async def open_or_wait(folder: Path, config: Config, stop: StopAsked, light: Sta
         return await waiting.wait(folder, supervisor, light)
 
 
-class AwaitedKey:
+class AwaitedKey(Infirmary):
     """Waits for one key; meanwhile it is the operator of the box."""
 
     def __init__(self, unlocks: Unlocks, config: Config, why: RelayError, stop: StopAsked) -> None:
+        super().__init__(why, stop, config.server.name)
         self._unlocks = unlocks
-        self._config = config
-        self._why = why
-        self._stop = stop
         self._by_phrase = config.store.key_source == "passphrase"
         self._one_at_a_time = trio.Lock()
         self._keys: Keyring | None = None
@@ -74,17 +69,13 @@ class AwaitedKey:
 
     async def wait(self, folder: Path, supervisor: Supervisor, light: StatusLight) -> Keyring | None:
         """Return the keys once they are there, None when asked to stop."""
-        sys.stderr.write(f"relay: {self._words()}\n  next: {next_step(self._code())}\n")
+        sys.stderr.write(f"relay: {self.words}\n  next: {next_step(self.code)}\n")
         sys.stderr.flush()
-        log.get_logger().warning("app.key_awaited", code=self._why.code)
+        log.get_logger().warning("app.key_awaited", code=self.fault.code)
         async with trio.open_nursery() as workers:
-            with contextlib.suppress(OSError):
-                # A file system that takes no writes has no place for a socket; a stick opens the box all the same.
-                await workers.start(partial(serve_admin, folder, self))
+            await workers.start(attend, folder, self, self._stop)
             workers.start_soon(self._tell, supervisor, light)
-            await workers.start(listen_to_signals, self._stop)
             workers.start_soon(self._end_with_stop)
-            workers.start_soon(start_again_when_due, folder, self._stop)
             if not self._by_phrase:
                 workers.start_soon(self._look_again)
             await self._opened.wait()
@@ -94,38 +85,31 @@ class AwaitedKey:
 
     async def carry_out(self, request: Request) -> dict[str, Any]:
         """Return the result of `request`; see `relay.admin.operator.Operator`."""
-        match request:
-            case Status():
-                return self._status()
-            case Doctor():
-                finding = Finding("fault", self._words(), next_step(self._code()))
-                return {"findings": [{"level": finding.level, "what": finding.what, "next_step": finding.next_step}]}
-            case GivePassphrase(passphrase):
-                return await self._try(passphrase)
-            case Restart() | Stop():
-                self._stop(isinstance(request, Restart))
-                return {"stopping": True}
-        raise KeyAbsentError(self._words())
+        if isinstance(request, GivePassphrase):
+            return await self._try(request.passphrase)
+        return await super().carry_out(request)
 
-    def _status(self) -> dict[str, Any]:
-        return {
-            "provisioned": True,
-            "running": False,
-            "server": self._config.server.name,
-            "waits": self._words(),
-            "next_step": next_step(self._code()),
-        }
+    def refusal(self) -> RelayError:
+        """Return what everything else is answered."""
+        return KeyAbsentError(self.words)
 
-    def _words(self) -> str:
+    @property
+    def words(self) -> str:
+        """Return what the box waits for."""
         what = "locked, waiting for the passphrase" if self._by_phrase else "waiting for its key"
-        return f"the box is {what}: {self._why}"
+        return f"the box is {what}: {self.fault}"
 
-    def _code(self) -> str:
-        return "storage.locked_by_phrase" if self._by_phrase else self._why.code
+    @property
+    def code(self) -> str:
+        """Return what the next step follows from."""
+        return "storage.locked_by_phrase" if self._by_phrase else self.fault.code
+
+    def _facts(self) -> dict[str, Any]:
+        return {"waits": self.words}
 
     async def _try(self, phrase: str) -> dict[str, Any]:
         if not self._by_phrase:
-            raise ConflictError(f"the key of this box is no passphrase: {self._words()}")
+            raise ConflictError(f"the key of this box is no passphrase: {self.words}")
         # Guesses wait for each other: argon2id sets the pace, and takes its memory once.
         async with self._one_at_a_time:
             await self._open(phrase)
@@ -143,13 +127,13 @@ class AwaitedKey:
                 await self._open(None)
             except RelayError as error:
                 # Whatever it is now is what a person has to know: another stick, a TPM that was cleared.
-                self._why = error
+                self.fault = error
 
     async def _tell(self, supervisor: Supervisor, light: StatusLight) -> None:
         while True:
-            supervisor.more_time(_MORE_TIME_S, self._words())
+            supervisor.more_time(_MORE_TIME_S, self.words)
             # What a person brings is waited for; what is there and wrong needs somebody who knows more.
-            light.show(Shown.WAITING if isinstance(self._why, KeyAbsentError) else Shown.ATTENTION)
+            light.show(Shown.WAITING if isinstance(self.fault, KeyAbsentError) else Shown.ATTENTION)
             await trio.sleep(_TELL_EVERY_S)
 
     async def _end_with_stop(self) -> None:

@@ -26,6 +26,7 @@ _NOT_TAKEN = frozenset(
         "provisioning",
         OWNER_FILE_NAME,
         "guesses.json",
+        "failed-starts",
         "relay.toml.before",
         "relay.toml.trial",
     }

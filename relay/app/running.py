@@ -3,7 +3,7 @@
 import errno
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +17,12 @@ from relay.app.awaiting_key import open_or_wait
 from relay.app.backup import Backups
 from relay.app.certificate import Certificate
 from relay.app.doors import Doors
+from relay.app.failed_starts import forget_when_healthy
 from relay.app.family import family_door
 from relay.app.flash_book import FlashBookkeeper
 from relay.app.health import HouseReport, Watcher
 from relay.app.house import House, open_house, unlock
-from relay.app.infirmary import Infirmary, NobodyHome, has_room
+from relay.app.infirmary import look_for_room
 from relay.app.moving import HouseMoving
 from relay.app.network import Network, open_network
 from relay.app.on_trial import start_again_when_due
@@ -34,32 +35,49 @@ from relay.app.supervised import ask_for_time, keep_told
 from relay.app.uplink import reaching_out
 from relay.base import log
 from relay.base.config import Config, load
-from relay.base.errors import DamagedError, NewerFormatError, RelayError, StorageError
+from relay.base.errors import RelayError
 from relay.box.board import status_light
 from relay.box.light import Shown, StatusLight
 from relay.box.service import Supervisor
 from relay.delivery.home_again import greet_all, knock_all
 from relay.delivery.member_refresh import MemberRefresh
 from relay.store.faults import NoRoomError
-from relay.store.upgrade import UpgradeError
-
-_ALIVE_S = 5.0
-_LOOK_FOR_ROOM_S = 30.0
 
 
-def run(folder: Path) -> bool:
+def run(folder: Path, safe: RelayError | None = None) -> bool:
     """Serve the box of `folder` until SIGTERM, SIGINT or an operator stops it.
 
+    Args:
+        folder: the state folder.
+        safe: why nothing is served from the beginning.
+
     Returns:
-        Whether an operator asked for a new start.
+        Whether a new start was asked for.
 
     Raises:
         RelayError, OSError: the box cannot serve; the message says why in one line.
     """
+    stop = StopAsked()
+    if safe is None:
+        try:
+            return _run(folder, stop)
+        except (RelayError, OSError) as error:
+            from relay.app.safe_mode import as_fault, stays_up
+
+            if stop.served or not stays_up(error):
+                raise
+            safe = as_fault(error)
+    from relay.app.safe_mode import stay
+
+    log.configure()
+    return trio.run(stay, folder, safe)
+
+
+def _run(folder: Path, stop: StopAsked) -> bool:
     config = load(folder)
     log.configure(level=config.log.level)
     try:
-        return trio.run(_serve, folder, config)
+        return trio.run(_serve, folder, config, stop)
     except BaseExceptionGroup as group:
         # One fault ends every task of the house; the person who started it is told that one, in one line.
         raise _fault_of(group) from group
@@ -90,26 +108,16 @@ async def open_offline(folder: Path, config: Config, *, phrase: str | None = Non
         await note_owners(house)
 
 
-async def _serve(folder: Path, config: Config) -> bool:
-    stop = StopAsked()
+async def _serve(folder: Path, config: Config, stop: StopAsked) -> bool:
     light = status_light(folder)
     light.show(Shown.STARTING)
     async with trio.open_nursery() as waiting, AsyncExitStack() as stack:
         stack.callback(light.release)
-        patience = trio.CancelScope()
-        try:
-            keys = await open_or_wait(folder, config, stop, light)
-            if keys is None:
-                return stop.restart
-            patience = await waiting.start(ask_for_time, Supervisor(), folder)
-            house = await stack.enter_async_context(open_house(folder, config, keys=keys))
-        except (DamagedError, NewerFormatError, StorageError, UpgradeError) as fault:
-            patience.cancel()
-            light.show(Shown.ATTENTION)
-            waiting.start_soon(start_again_when_due, folder, stop)
-            await _serve_nothing(folder, fault, stop)
-            waiting.cancel_scope.cancel()
+        keys = await open_or_wait(folder, config, stop, light)
+        if keys is None:
             return stop.restart
+        patience: trio.CancelScope = await waiting.start(ask_for_time, Supervisor(), folder)
+        house = await stack.enter_async_context(open_house(folder, config, keys=keys))
         patience.cancel()
         status = house.ledger.status()
         if status.fault:
@@ -121,38 +129,10 @@ async def _serve(folder: Path, config: Config) -> bool:
             await signals.start(listen_to_signals, stop)
             signals.start_soon(start_again_when_due, folder, stop)
             if status.fault_code == NoRoomError.code:
-                signals.start_soon(_start_again_with_room, house, stop)
+                signals.start_soon(look_for_room, folder, stop)
             await _serve_house(house, network, stop, light, watchers)
             signals.cancel_scope.cancel()
     return stop.restart
-
-
-async def _serve_nothing(folder: Path, fault: RelayError, stop: StopAsked) -> None:
-    """Stay up without doors: whoever starts processes would start this one for ever, and the cable goes on working."""
-    _say(f"{fault}: nothing can be read", fault.code)
-    log.get_logger().critical("app.nothing_served", code=fault.code)
-    supervisor = Supervisor()
-    async with trio.open_nursery() as workers:
-        await workers.start(listen_to_signals, stop)
-        with suppress(OSError):
-            await workers.start(
-                partial(serve_admin, folder, HouseOperator(NobodyHome(fault), Infirmary(fault), stop=stop))
-            )
-        supervisor.ready(f"serving nothing: {fault}")
-        while not stop.asked.is_set():
-            supervisor.alive()
-            with trio.move_on_after(_ALIVE_S):
-                await stop.asked.wait()
-        supervisor.stopping()
-        workers.cancel_scope.cancel()
-
-
-async def _start_again_with_room(house: House, stop: StopAsked) -> None:
-    while True:
-        if await trio.to_thread.run_sync(has_room, house.folder, house.flash.files):
-            stop(True)  # noqa: FBT003 - the operator's callback
-            return
-        await trio.sleep(_LOOK_FOR_ROOM_S)
 
 
 def _say(what: str, code: str) -> None:
@@ -202,6 +182,8 @@ async def _serve_house(
             sys.stdout.flush()
             log.get_logger().info("app.opened", boot=house.ledger.boot)
             supervisor.ready(f"serving {house.server}")
+            stop.served = True
+            workers.start_soon(forget_when_healthy, house.folder)
             workers.start_soon(keep_told, supervisor, house.ledger, light)
             book = FlashBookkeeper(house.folder, house.clock)
             watchers.append(book.watch)

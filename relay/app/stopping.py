@@ -11,11 +11,13 @@ class StopAsked:
     Attributes:
         asked: set when somebody asked.
         restart: whether a new start was asked for.
+        served: whether the doors were open before.
     """
 
     def __init__(self) -> None:
         self.asked = trio.Event()
         self.restart = False
+        self.served = False
 
     def __call__(self, restart: bool) -> None:  # noqa: FBT001 - the operator's callback
         """Ask."""

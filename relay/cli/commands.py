@@ -72,11 +72,12 @@ def relay() -> None:
 @state_option
 @profile_option
 @click.option("--headless", is_flag=True, help="never ask in this terminal")
-def up(state: Path, profile: str, *, headless: bool) -> None:
+@click.option("--safe", is_flag=True, help="safe mode: serve nobody, answer the console only, until a restart")
+def up(state: Path, profile: str, *, headless: bool, safe: bool) -> None:
     """Set the box up if it is new, then serve."""
     from relay.cli.lasting import run_up
 
-    raise click.exceptions.Exit(run_up(state, profile, headless=headless))
+    raise click.exceptions.Exit(run_up(state, profile, headless=headless, safe=safe))
 
 
 @relay.command()
@@ -295,6 +296,8 @@ def ask(state: Path) -> None:
         reply = bad(error)
     except OSError as error:
         reply = bad(RelayError(f"{error.filename or 'the system'}: {error.strerror}"))
+    except Exception as error:  # noqa: BLE001 - whoever is at the cable gets an answer, whatever is broken
+        reply = bad(RelayError(f"this was not foreseen ({type(error).__name__}); diagnostics tells a helper more"))
     sys.stdout.buffer.write(render_line(reply))
     sys.stdout.flush()
 

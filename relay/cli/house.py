@@ -34,14 +34,19 @@ def look_at_house(folder: Path, config: Config) -> RelayError | None:
     return look_at_house(folder, config)
 
 
-def run_house(folder: Path) -> bool:
-    """Serve until stopped; return whether an operator asked for a new start."""
-    from relay.app import run
+def run_house(folder: Path, *, safe: bool = False) -> bool:
+    """Serve until stopped, or with `safe` nobody; return whether a new start was asked for."""
+    from relay.app import failed_starts, run
     from relay.box.heap import share_heap
 
     act_as_owner(folder)
     share_heap()
-    return run(folder)
+    why = failed_starts.SafeModeAskedError("it was asked for") if safe else failed_starts.why_safe(folder)
+    again = run(folder, why)
+    if why is not None:
+        # Whoever asks for a new start from there wants one like any other.
+        failed_starts.forget(folder)
+    return again
 
 
 def move_key(folder: Path, before: Config, after: Config, phrases: tuple[str | None, str | None]) -> None:

@@ -21,7 +21,7 @@ TRIAL = "relay.toml.trial"
 RESET = "reset"
 
 _OPTIONS = {
-    "up": {"state": True, "profile": True, "headless": False},
+    "up": {"state": True, "profile": True, "headless": False, "safe": False},
     "console": {"state": True, "port": True},
 }
 
@@ -36,7 +36,7 @@ def run_lasting(arguments: Sequence[str]) -> int | None:
     try:
         if verb == "console":
             return run_console(state, options.get("port", ""))
-        return run_up(state, options.get("profile", ""), headless="headless" in options)
+        return run_up(state, options.get("profile", ""), headless="headless" in options, safe="safe" in options)
     except RelayError as error:
         words = str(error)
     except OSError as error:
@@ -45,13 +45,14 @@ def run_lasting(arguments: Sequence[str]) -> int | None:
     return 1
 
 
-def run_up(state: Path, profile: str, *, headless: bool) -> int:
+def run_up(state: Path, profile: str, *, headless: bool, safe: bool = False) -> int:
     """Set the box up if it is new, serve until it is stopped, start again if an operator asks; return the exit code.
 
     Args:
         state: the state folder.
         profile: the board of a new box; empty: what is usual in this folder.
         headless: nobody is at this terminal.
+        safe: serve nobody, and answer the local operator only.
 
     Raises:
         RelayError: the box could not be set up or could not serve.
@@ -82,8 +83,10 @@ def run_up(state: Path, profile: str, *, headless: bool) -> int:
         settle_before_start(state)
     if own_ca.is_due(state, datetime.datetime.now(datetime.UTC)):
         # A process of its own: the certificate library would stay in memory for as long as the box runs.
-        ask_child(state, {"verb": "renew_certificate"})
-    if not run_house(state):
+        # What keeps it from being renewed is said by the start itself, or the old one is better than none.
+        with contextlib.suppress(RelayError):
+            ask_child(state, {"verb": "renew_certificate"})
+    if not run_house(state, safe=safe):
         return 0
     return os.execv(sys.executable, [sys.executable, "-m", "relay", "up", *arguments])  # noqa: S606 - itself, again
 

@@ -10,16 +10,17 @@ import datetime
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from relay.admin.advice import next_step
 from relay.admin.client import NotRunningError, ask
 from relay.admin.requests import Request, parse_request
 from relay.base import trial
 from relay.base.config import load
-from relay.base.errors import ConfigError, ForbiddenError, InvalidInputError
+from relay.base.errors import ConfigError, ConflictError, ForbiddenError, InvalidInputError, RelayError
 from relay.base.limits import ADMIN_CALL_TIMEOUT_S, RESET_WAIT_S
 from relay.box.board import DESK
 from relay.box.profile import load_profile
@@ -105,19 +106,20 @@ def offline_status(folder: Path) -> dict[str, Any]:
     """Return what can be said of a box that does not answer."""
     if not provisioned(folder):
         return {"provisioned": False, "running": False}
-    config = load(folder)
-    return {
-        "provisioned": True,
-        "running": False,
-        "locked": reset.is_locked(folder),
-        "server": config.server.name,
-        "url": public_url(config),
-    }
+    known = {"provisioned": True, "running": False, "locked": reset.is_locked(folder)}
+    try:
+        config = load(folder)
+    except ConfigError as error:
+        return {**known, "server": "", "url": "", "fault": str(error), "next_step": next_step(error.code)}
+    return {**known, "server": config.server.name, "url": public_url(config)}
 
 
 def _show(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     _expect(fields, set())
-    settings = dataclasses.asdict(load(folder)) if provisioned(folder) else {}
+    try:
+        settings = dataclasses.asdict(load(folder)) if provisioned(folder) else {}
+    except ConfigError as error:
+        raise ConfigError(f"{error}; next: {next_step(error.code)}") from None
     if has_system_bus():
         # D-Bus is a library that most requests do without.
         from relay.cli.network_trial import settings_in_force
@@ -271,7 +273,25 @@ def _repair(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     from relay.cli.house import repair_house
 
     _expect(fields, set())
-    return {"lines": repair_house(folder, load(folder))}
+    lines = repair_house(folder, load(folder))
+    with suppress(RelayError):
+        # The folder was free: who answers is in safe mode.
+        ask(folder, {"verb": "restart"})
+    return {"lines": lines}
+
+
+def _restart_safe(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Start again without serving anybody; a box that does not run does so at its next start."""
+    from relay.app.failed_starts import ask_for_safe
+
+    _expect(fields, set())
+    if not provisioned(folder):
+        raise ConflictError("the box has not been set up")
+    ask_for_safe(folder)
+    try:
+        return ask(folder, {"verb": "restart"})
+    except NotRunningError:
+        return {"stopping": False}
 
 
 def _renew_certificate(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
@@ -315,6 +335,7 @@ _LOCAL: dict[str, Callable[[Path, dict[str, Any]], dict[str, Any]]] = {
     "time_set": _time_set,
     "renew_certificate": _renew_certificate,
     "repair": _repair,
+    "restart_safe": _restart_safe,
     "light_waiting": _light_waiting,
     "format": _format,
 }

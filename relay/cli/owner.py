@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from relay.admin.client import ask
-from relay.base.config import OWNER_FILE_NAME, StoreConfig, load
-from relay.base.errors import ConflictError, Fault, InvalidInputError, RelayError, WrongKeyError
+from relay.base.config import OWNER_FILE_NAME, Config, StoreConfig, load
+from relay.base.errors import ConfigError, ConflictError, Fault, InvalidInputError, RelayError, WrongKeyError
+from relay.base.trial import BEFORE
+from relay.base.typed_toml import read_toml
 from relay.cli.guesses import Guesses
 from relay.household import ownership
 from relay.store import keyring
+from relay.store.faults import KeyringLostError
 
 RUNTIME = Path("/run/doorstep")
 
@@ -39,11 +42,21 @@ def owner_check(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     secret = fields.get("secret")
     if not isinstance(secret, str) or not secret or fields.keys() != {"secret"}:
         raise InvalidInputError("the secret is a text")
-    store = load(folder).store
+    store = _store_settings(folder)
     with counted(folder):
         if not is_owner(folder, store, secret):
             raise WrongSecretError("this is not the owner's password")
     return {"owner": True}
+
+
+def _store_settings(folder: Path) -> StoreConfig:
+    """Return where the key is, also while the settings cannot be read: the owner is who brings them back."""
+    try:
+        return load(folder).store
+    except ConfigError:
+        with suppress(ConfigError):
+            return Config.parse(read_toml(folder / BEFORE)).store
+        return StoreConfig()
 
 
 @contextmanager
@@ -111,7 +124,10 @@ def _opens(folder: Path, phrase: str) -> bool:
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
     # Two cables are two consoles, and tries at both count together.
-    descriptor = os.open(folder / keyring.FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(folder / keyring.FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise KeyringLostError("the file keyring is gone: nobody can prove to be the owner") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -18,6 +18,7 @@ from relay.base.config import FILE_NAME, Config, ServerConfig, split_address
 from relay.base.config_names import AUTHORITIES
 from relay.base.errors import ConfigError, ConflictError, InvalidInputError
 from relay.base.ids import UserId, make_user_id, parse_server_name, parse_user_id
+from relay.base.trial import BEFORE
 from relay.box.profile import OVERRIDE, load_profile
 from relay.cli import own_ca
 from relay.cli.files import provisioned, sync_folder, write_whole
@@ -147,6 +148,8 @@ def provision(folder: Path, plan: ProvisionPlan, open_house: OpenHouse, now: dat
     import trio
 
     owner = trio.run(_make_owner, folder, config, plan, open_house)
+    # Whoever says rollback when the settings cannot be read any more finds these.
+    write_whole(folder / BEFORE, config.render().encode())
     write_whole(folder / FILE_NAME, config.render().encode())
     (folder / MARKER).unlink()
     sync_folder(folder)

@@ -46,7 +46,8 @@ COMMANDS = (
     Command(("lock",), "", "allow no more changes"),
     Command(("terminal",), "utf8|ascii", "how QR codes are drawn here", 1, 1),
     Command(("passphrase",), "", "give a locked box the passphrase that it waits for"),
-    Command(("restart",), "", "stop the box cleanly and start it again"),
+    Command(("repair",), "", "set damaged blocks aside, keep what still fits"),
+    Command(("restart",), "[safe]", "start the box again; safe: serving nobody", 0, 1),
     Command(("factory-reset",), "", "forget everything, after a typed confirmation"),
     Command(("help",), "", "this list"),
     Command(("exit",), "", "leave the console"),
@@ -119,6 +120,8 @@ def _arguments(command: Command, argument: int, last: str, keys: Iterable[str]) 
         return sorted(key for key in keys if key.startswith(last))
     if command.name == "commit":
         return [word for word in ("confirmed",) if word.startswith(last)]
+    if command.name == "restart":
+        return [word for word in ("safe",) if word.startswith(last)]
     if command.name == "terminal":
         return [word for word in ("ascii", "utf8") if word.startswith(last)]
     return []

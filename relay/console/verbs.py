@@ -84,6 +84,8 @@ VERBS = {
         Verb("device_name_set", _C, "the name for people", (_NAME,)),
         Verb("time_set", _C, "the clock", (Field("utc", "2026-11-23T12:00:00Z"),)),
         Verb("restart", _C, "stop cleanly and start again"),
+        Verb("restart_safe", _C, "the same in safe mode: nobody is served until the next `restart`"),
+        Verb("repair", _C, "set damaged blocks of a box that does not run or is in safe mode aside"),
         Verb("factory_reset", _C, "forget everything", (Field("confirm", "the server name", needed=False),)),
     )
 }

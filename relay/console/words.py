@@ -6,6 +6,13 @@ from typing import Any
 OWN_AUTHORITY = "own"
 
 
+_WAYS_OUT = (
+    "what can be done here: restart  (try again)       rollback       (the settings before the last change)",
+    "                       repair   (damaged flash)   diagnostics    (a text for whoever helps)",
+    "                       doctor   (what is wrong)   factory-reset  (forget everything)",
+)
+
+
 def provisioned(result: dict[str, Any]) -> list[str]:
     """Return what to tell after a box was set up."""
     lines = [
@@ -63,8 +70,11 @@ def users(result: dict[str, Any]) -> list[str]:
 def status(result: dict[str, Any]) -> list[str]:
     """Return the facts, one a line, nested ones indented."""
     if not result.get("running"):
-        if waits := result.get("waits"):
-            return [f"{result['server']}: {waits}", f"next: {result['next_step']}"]
+        if waits := result.get("waits") or result.get("safe_mode"):
+            way_out = _WAYS_OUT if "safe_mode" in result else ()
+            return [f"{result['server'] or 'this box'}: {waits}", f"next: {result['next_step']}", *way_out]
+        if fault := result.get("fault"):
+            return [f"this box is not running: {fault}", f"next: {result['next_step']}"]
         if not result.get("provisioned"):
             return ["not set up", "next: relay provision, or relay console"]
         held = ", but a process holds its folder" if result.get("locked") else ""

@@ -198,6 +198,12 @@ class MemoryBox:
     def _button_reset(self) -> dict[str, Any]:
         return self._factory_reset(self.server)
 
+    def _restart_safe(self) -> dict[str, Any]:
+        return {"stopping": True}
+
+    def _repair(self) -> dict[str, Any]:
+        return {"lines": ["nothing to repair"]}
+
     def _restart(self) -> dict[str, Any]:
         return {"stopping": True}
 

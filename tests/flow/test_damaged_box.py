@@ -6,13 +6,16 @@ import pytest
 import trio
 
 from relay.admin.advice import next_step
+from relay.admin.requests import Doctor, ListUsers, Restart, Status
 from relay.app.house import TABLES as HOUSE_TABLES
 from relay.app.house import unlock
-from relay.app.infirmary import Infirmary, NobodyHome, has_room
+from relay.app.infirmary import Infirmary, has_room
 from relay.app.repairing import look_at_house, repair_house
+from relay.app.stopping import StopAsked
 from relay.base.config import Config
 from relay.base.errors import DamagedError, StorageError
 from relay.base.ids import RoomId, UserId
+from relay.console import words
 from relay.household import accounts
 from relay.household.faults import UnknownTokenError
 from relay.household.sessions import Sessions
@@ -162,14 +165,22 @@ async def test_a_token_that_damage_may_have_swallowed_is_not_called_unknown() ->
 
 
 async def test_a_box_that_can_serve_nothing_says_why_and_what_next() -> None:
-    fault = DamagedError("index.db is damaged")
-    (finding,) = await Infirmary(fault).findings()
-    assert finding.level == "fault"
-    assert "index.db is damaged" in finding.what
-    assert "relay backup restore" in finding.next_step
-    assert (await Infirmary(fault).status())["ledger"]["fault_code"] == "storage.damaged"
+    fault, stop = DamagedError("index.db is damaged"), StopAsked()
+    infirmary = Infirmary(fault, stop, "home.example")
+    (finding,) = (await infirmary.carry_out(Doctor()))["findings"]
+    assert finding["level"] == "fault"
+    assert "index.db is damaged" in finding["what"]
+    assert "relay backup restore" in finding["next_step"]
+    status = await infirmary.carry_out(Status())
+    assert status["ledger"]["fault_code"] == "storage.damaged"
+    assert (status["running"], status["server"]) == (False, "home.example")
+    told = "\n".join(words.status(status))
+    assert "home.example: safe mode, nobody is served: index.db is damaged\nnext: relay backup restore" in told
+    assert "factory-reset" in told
     with pytest.raises(DamagedError):
-        await NobodyHome(fault).listed()
+        await infirmary.carry_out(ListUsers())
+    assert await infirmary.carry_out(Restart()) == {"stopping": True}
+    assert (stop.restart, stop.asked.is_set()) == (True, True)
 
 
 def test_every_fault_of_the_store_has_a_next_step_of_its_own() -> None:

@@ -43,6 +43,8 @@ TESTED_ELSEWHERE = {
     "relay/app/operator.py": "tests/interop/test_command_line.py",
     "relay/app/restoring.py": "tests/flow/test_backup.py",
     "relay/app/ownership.py": "tests/flow/test_ownership.py",
+    "relay/app/failed_starts.py": "tests/flow/test_safe_mode.py",
+    "relay/app/safe_mode.py": "tests/flow/test_safe_mode.py",
     "relay/app/repairing.py": "tests/flow/test_damaged_box.py",
     "relay/app/running.py": "tests/interop/test_command_line.py",
     "relay/cli/backup.py": "tests/flow/test_backup.py",

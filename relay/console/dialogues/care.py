@@ -26,6 +26,7 @@ class Care:
             "time set": self._time_set,
             "terminal": self._terminal,
             "passphrase": self._passphrase,
+            "repair": self._repair,
             "restart": self._restart,
             "factory-reset": self._factory_reset,
             "help": self._help,
@@ -69,16 +70,25 @@ class Care:
         yield Say(["It fits: the box starts."])
         return None
 
-    def _restart(self) -> Script:
-        yield from asked({"verb": "restart"})
-        yield Say(["Restarting."])
+    def _repair(self) -> Script:
+        yield Say(["Looking at every block. What cannot be kept is named."])
+        result = yield from asked({"verb": "repair"})
+        yield Say([*result["lines"], "status shows whether the box runs with it."])
+        return None
+
+    def _restart(self, how: str = "") -> Script:
+        if how not in ("", "safe"):
+            yield Say(["usage: restart [safe]"])
+            return None
+        yield from asked({"verb": "restart_safe" if how else "restart"})
+        yield Say(["Restarting in safe mode: nobody is served until restart is said again." if how else "Restarting."])
         return None
 
     def _factory_reset(self) -> Script:
         name = "reset"
         if self._house.provisioned():
             status = yield from asked({"verb": "status"})
-            name = str(status.get("server", name))
+            name = str(status.get("server") or name)
         yield Say(["Every message, key, account and setting of this box will be gone. Nobody can bring them back."])
         answer = yield Question(f"To do that, type {name}: ")
         if answer.strip() != name:
