@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trustme
 
-from tests.guest import federation, kernel, provisioning
+from tests.guest import federation, hangs, kernel, keys, provisioning, wrong_clock
 from tests.guest.cable import Cable
 from tests.guest.findings import Findings, MissError
 from tests.guest.guest_box import CONSOLE, STATE, GuestBox
@@ -76,6 +76,7 @@ def _carried(folder: Path, authority: trustme.CA) -> Path:
     subprocess.run([*command, "--out", str(folder)], check=True, stdout=subprocess.DEVNULL, timeout=600)
     authority.cert_pem.write_to_path(folder / "ca.crt")
     shutil.copy(ROOT / "tests/interop/careless_relay.py", folder)
+    shutil.copy(ROOT / "tests/guest/inside/tpm_wire.py", folder)
     kernel.carry(folder / "kernel")
     return folder
 
@@ -111,9 +112,22 @@ def _live(machine: GuestMachine, folder: Path, authority: trustme.CA, findings: 
             _measure(box, findings, "after the cuts, all traffic and a login")
         with findings.stage("what is left"):
             _look_around(machine, findings)
-        with findings.stage("negative control"):
-            machine.run("mkdir -p /stick; mount -o ro /dev/vdb /stick")
-            federation.cut_without_syncs(talk, box, findings)
+        with findings.stage("what hangs"):
+            hangs.the_relay_hangs(box, findings)
+            hangs.the_board_hangs(box, findings)
+        with findings.stage("key on a stick"):
+            keys.onto_a_stick(box, folder, findings)
+        with findings.stage("key in a TPM"), keys.soldered(machine) as chip:
+            keys.into_the_tpm(box, findings)
+            machine.power_cut()
+            chip.restart()
+            machine.start(wrong_clock.LOST)
+            keys.opened_by_the_tpm(box, findings)
+            with findings.stage("wrong clock"):
+                wrong_clock.set_right(talk, box, findings)
+            with findings.stage("negative control"):
+                machine.run("mountpoint -q /stick || mount -o ro /dev/vdb /stick")
+                federation.cut_without_syncs(talk, box, findings)
 
 
 def _install(machine: GuestMachine, findings: Findings) -> None:

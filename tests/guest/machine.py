@@ -149,15 +149,19 @@ class GuestMachine:
             GuestError: there was none in time.
         """
         assert self._control is not None
+        assert self._shell is not None
         deadline = time.monotonic() + within_s
-        while select.select([self._control], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            told = json.loads(self._control.readline() or "{}")
-            if not told:
-                break
-            if told.get("event") == name:
-                found: dict[str, Any] = told.get("data", {})
-                return found
-        raise GuestError(f"QEMU never told of {name}")
+        ends: list[Any] = [self._control, self._shell]
+        while ready := select.select(ends, [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if self._shell in ready:
+                # A board that cannot say what it wants to say stands still.
+                self._said = (self._said + self._shell.recv(65_536))[-20_000:]
+            if self._control in ready:
+                told = json.loads(self._control.readline() or "{}")
+                if told.get("event") == name:
+                    found: dict[str, Any] = told.get("data", {})
+                    return found
+        raise GuestError(f"QEMU never told of {name}; it said ...{self._said[-1500:].decode(errors='replace')}")
 
     def plug_in(self, stick: Path) -> None:
         """Put a USB stick with this content into the board."""
@@ -189,6 +193,11 @@ class GuestMachine:
         if check and code != "0":
             raise GuestError(f"{script}: ended with {code}: {printed[-2000:]}")
         return printed.strip("\n")
+
+    def type(self, line: str) -> None:
+        """Type a line at the shell, whatever becomes of it."""
+        assert self._shell is not None
+        self._shell.sendall(line.encode() + b"\r")
 
     def power_cut(self) -> None:
         """Take the power away: nothing of the guest's or of QEMU's own memory reaches the disk."""
