@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from relay.admin.client import ask
 from relay.base import trial
 from relay.base.config import FILE_NAME, Config, load
-from relay.base.errors import ConflictError, InvalidInputError, RelayError
+from relay.base.errors import ConfigError, ConflictError, InvalidInputError, RelayError
 from relay.base.limits import FROM_AFAR_TRIAL_S, MAX_TRIAL_S, MIN_TRIAL_S, NETWORK_WAIT_S
 from relay.base.trial import BEFORE, Now, Trial, Uptime
 from relay.cli import own_ca
-from relay.cli.files import provisioned, sync_folder, write_whole
+from relay.cli.files import sync_folder, write_whole
 from relay.cli.key_move import is_moved, move
 from relay.cli.provisioning import refuse_plain_outside
 
@@ -55,8 +55,8 @@ def change(
     settle(folder, now)
     ours = {key: text for key, text in settings.items() if not key.startswith(_NETWORK)}
     theirs = {key: text for key, text in settings.items() if key.startswith(_NETWORK)}
-    # A new box has a network, and nothing else to change yet.
-    before = load(folder) if ours or not theirs or provisioned(folder) else None
+    # A box that is new, or whose settings cannot be read, has a network all the same.
+    before = load(folder) if ours or not theirs else None
     after = changed(before, ours) if before else None
     if theirs:
         from relay.cli import network_trial
@@ -138,8 +138,7 @@ class _Both:
         from relay.cli import network_trial
 
         network_trial.forget_ways(self._folder)
-        if self._before is not None:
-            write_whole(self._folder / BEFORE, self._before.render().encode())
+        save_before(self._folder)
         network_trial.save_ways(self._folder, self._network.ways)
 
     def _put(self, now: Now, confirm_s: float) -> None:
@@ -264,9 +263,9 @@ def confirm_time(value: object) -> float | None:
 
 
 def save_before(folder: Path) -> None:
-    """Have the settings of now be those before the last change, which changes none of them."""
-    if data := _read(folder / FILE_NAME):
-        write_whole(folder / BEFORE, data)
+    """Have the settings of now be those before the last change; those that cannot be read are nothing to go back to."""
+    with suppress(ConfigError):
+        write_whole(folder / BEFORE, load(folder).render().encode())
 
 
 def refuse_second(folder: Path) -> None:

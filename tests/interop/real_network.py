@@ -35,10 +35,12 @@ class RealNetwork:
 
     Attributes:
         address: of the bus, as DBUS_SYSTEM_BUS_ADDRESS names it.
+        by_hand: interfaces that the service does not try to set up by itself.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, by_hand: str = "*") -> None:
         self._folder = folder
+        self._by_hand = by_hand
         self.address = f"unix:path={folder / 'bus'}"
         self._bus, self._libraries = bus_daemon()
         self._program, self._program_libraries = network_manager()
@@ -49,7 +51,8 @@ class RealNetwork:
             cannot_be_had("a network of its own", OSError("this machine has no ip"))
 
     def __enter__(self) -> Self:
-        script = [str(DRIVERS / "own_network.sh"), str(self._bus), self._libraries, str(self._folder)]
+        options = [str(self._bus), self._libraries, str(self._folder), self._by_hand]
+        script = [str(DRIVERS / "own_network.sh"), *options]
         self._inside = subprocess.Popen(["unshare", "--net", "--mount", *script], stdout=subprocess.PIPE)
         assert self._inside.stdout is not None
         if not self._inside.stdout.readline():

@@ -10,7 +10,7 @@ from relay.base.config import Config, load
 from relay.base.errors import ConfigError, ConflictError, RelayError
 from relay.base.limits import FROM_AFAR_TRIAL_S, NETWORK_WAIT_S
 from relay.base.trial import FILE_NAME, Uptime, pending
-from relay.box import network_changes
+from relay.box import network_addressing, network_changes
 from relay.box.network_bus import NetworkRefusedError, NetworkUnavailableError
 from relay.cli import network_trial, settings
 from relay.cli.files import write_whole
@@ -55,7 +55,8 @@ def net(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     kind: Any = Fake if request.param == "fake" else RealNetwork
     with kind(tmp_path / "net") as net:
         monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", net.address)
-        monkeypatch.setattr(network_changes, "_GRACE_S", 0.8)
+        monkeypatch.setattr(network_changes, "_GRACE_S", 0.5)
+        monkeypatch.setattr(network_addressing, "_DAD_MS", 100)
         yield net
 
 
@@ -204,14 +205,6 @@ def test_what_cannot_work_touches_nothing(net: Any, box: Path, wanted: dict[str,
     assert not net.on_disk
 
 
-def test_whoever_comes_over_the_network_gets_a_trial_without_asking(net: Any, box: Path) -> None:
-    told = settings.change(box, FIXED, None, from_afar=True)
-    assert (told["goes_back_in_s"], told["careful"]) == (FROM_AFAR_TRIAL_S, True)
-    assert not net.on_disk
-    settings.commit(box)
-    assert net.on_disk
-
-
 def test_a_wifi_network_is_tried_and_left_again_like_an_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, box: Path
 ) -> None:
@@ -254,6 +247,14 @@ def home(box: Path) -> Path:
     return box
 
 
+def test_whoever_comes_over_the_network_gets_a_trial_without_asking(fake: Fake, box: Path) -> None:
+    told = settings.change(box, FIXED, None, from_afar=True)
+    assert (told["goes_back_in_s"], told["careful"]) == (FROM_AFAR_TRIAL_S, True)
+    assert not fake.on_disk
+    settings.commit(box)
+    assert fake.on_disk
+
+
 BOTH = {**FIXED, "log.level": "debug"}
 
 
@@ -289,6 +290,15 @@ def test_a_network_that_cannot_be_asked_goes_back_later_and_does_not_keep_the_re
     assert fake.addresses("eth0") == ["192.0.2.5/24"]
     assert settings.settle(home, machine)["went_back"]
     assert fake.addresses("eth0") == []
+
+
+def test_a_box_whose_settings_cannot_be_read_still_has_its_network_set_up(fake: Fake, home: Path) -> None:
+    settings.change(home, {"log.level": "debug"}, None)
+    (home / "relay.toml").write_bytes(b"\xff\x00[")
+    settings.change(home, FIXED, None)
+    assert fake.addresses("eth0") == ["192.0.2.5/24"]
+    settings.go_back(home)
+    assert (load(home).log.level, fake.addresses("eth0")) == ("info", [])
 
 
 class PowerCutError(BaseException):

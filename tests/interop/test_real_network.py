@@ -11,11 +11,12 @@ from jeepney import DBusAddress, new_method_call  # type: ignore[import-untyped]
 from jeepney.io.blocking import open_dbus_connection  # type: ignore[import-untyped]
 from jeepney.wrappers import unwrap_msg  # type: ignore[import-untyped]
 
+from relay.box import network_changes
 from relay.box.network_bus import NAME, ROOT, NetworkUnavailableError
 from relay.box.network_service import open_network_service
-from relay.cli import settings
+from relay.cli import network_trial, settings
 from tests.fakes.network_signatures import METHODS, PROPERTIES, WIRELESS_INTERFACES
-from tests.interop.real_network import RealNetwork
+from tests.interop.real_network import RealNetwork, wait_until
 from tests.interop.serial_person import SerialPerson
 from tests.interop.test_console import process
 
@@ -63,6 +64,29 @@ def test_the_fake_has_the_members_of_the_real_one_with_their_types(net: RealNetw
     assert len(ours) > 30
     for key in ours:
         assert {**METHODS, **PROPERTIES}[key] == {**methods, **properties}.get(key), key
+
+
+def test_an_interface_that_the_service_set_up_by_itself_is_changed_kept_and_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net").mkdir()
+    # Nobody answers the DHCP that it goes back to.
+    monkeypatch.setattr(network_changes, "_SETTLE_S", 0.3)
+    box, fixed = tmp_path / "box", {"network.eth0.address": "192.0.2.5/24"}
+    with RealNetwork(tmp_path / "net", by_hand="") as net:
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", net.address)
+        assert network_trial.settings_in_force()["eth0.address"] == "dhcp"
+        settings.change(box, fixed, 60)
+        assert net.addresses("eth0") == ["192.0.2.5/24"]
+        settings.go_back(box)
+        assert network_trial.settings_in_force()["eth0.address"] == "dhcp"
+        settings.change(box, fixed, 60)
+        settings.commit(box)
+        net.power_cut()
+        wait_until(lambda: net.addresses("eth0") == ["192.0.2.5/24"])
+        settings.go_back(box)
+        assert network_trial.settings_in_force()["eth0.address"] == "dhcp"
+        assert "192.0.2.5" not in str(net.on_disk)
 
 
 def test_a_person_at_the_cable_of_a_new_box_tries_an_address_and_keeps_it(net: RealNetwork, tmp_path: Path) -> None:

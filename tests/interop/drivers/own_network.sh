@@ -1,9 +1,9 @@
 #!/bin/sh
 # In a network and mount namespace of its own: two Ethernet interfaces with a cable each, a machine at the other end of
 # the first one, and a system bus. Prints "ready" and stays.
-# usage: unshare --net --mount own_network.sh DBUS_DAEMON LIBRARIES FOLDER
+# usage: unshare --net --mount own_network.sh DBUS_DAEMON LIBRARIES FOLDER INTERFACES_SET_UP_BY_HAND_ONLY
 set -e
-daemon=$1 libraries=$2 folder=$3
+daemon=$1 libraries=$2 folder=$3 by_hand=$4
 mount --make-rprivate /
 for place in /run /var/lib; do
     mount -t tmpfs tmpfs $place
@@ -38,7 +38,7 @@ plugins=keyfile
 auth-polkit=false
 dns=none
 rc-manager=unmanaged
-no-auto-default=*
+no-auto-default=$by_hand
 systemd-resolved=false
 [connectivity]
 enabled=false
