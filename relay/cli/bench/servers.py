@@ -173,6 +173,8 @@ class FoundBox(BoxServer):
     settings = MappingProxyType(
         {
             "uplink.announce": "true",
+            # Not this machine's own name, which another box on it may have.
+            "uplink.host": "measured",
             "uplink.interfaces": "lo",
             "uplink.map_ports": "auto",
             "uplink.gateway": "127.0.0.1:5351",
