@@ -141,7 +141,7 @@ def _look_at_the_clock(_folder: Path, _config: Config) -> Iterator[Finding]:
     if not is_set(datetime.datetime.now(datetime.UTC).timestamp()):
         yield Finding(
             "fault",
-            "the clock was never set: what is for other servers waits, and nothing expires",
+            "the clock was never set: other servers, certificates and the copy elsewhere wait, and nothing expires",
             "set it at the console: time set, with the time in UTC; or let the box reach a time server",
         )
 
