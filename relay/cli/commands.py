@@ -1,5 +1,6 @@
 """The commands that come and go, parsed by click. What they do is in `relay.cli.operate`."""
 
+import errno
 import json
 import sys
 import threading
@@ -10,6 +11,7 @@ from typing import IO, Any
 
 import click
 
+from relay.admin.advice import next_step
 from relay.admin.client import NotRunningError
 from relay.base.errors import Fault, RelayError, UnreachableError
 from relay.cli.backup import backup
@@ -284,6 +286,18 @@ def board(state: Path | None, *, probe: bool, systemd: bool, console: bool, watc
         _answer(found, "\n".join(lines), as_json=as_json)
 
 
+def _refusal(error: OSError) -> RelayError:
+    """Return what the system refused as a fault of the box, with what to do about it."""
+    from relay.base.errors import DamagedError, StorageError
+    from relay.store.faults import NoRoomError
+
+    kinds: dict[int, type[RelayError]] = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), NoRoomError)
+    kinds.update(dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY), DamagedError))
+    kind = kinds.get(error.errno or 0, StorageError)
+    step = "something else lies there: remove it, or factory-reset" if kind is DamagedError else next_step(kind.code)
+    return kind(f"{error.filename or 'the system'}: {error.strerror}; next: {step}")
+
+
 @relay.command(hidden=True)
 @state_option
 def ask(state: Path) -> None:
@@ -295,7 +309,7 @@ def ask(state: Path) -> None:
     except RelayError as error:
         reply = bad(error)
     except OSError as error:
-        reply = bad(RelayError(f"{error.filename or 'the system'}: {error.strerror}"))
+        reply = bad(_refusal(error))
     except Exception as error:  # noqa: BLE001 - whoever is at the cable gets an answer, whatever is broken
         reply = bad(RelayError(f"this was not foreseen ({type(error).__name__}); diagnostics tells a helper more"))
     sys.stdout.buffer.write(render_line(reply))

@@ -41,8 +41,15 @@ def find_without_box(folder: Path) -> list[Finding]:
     if finding := _look_at_the_format(folder):
         return [finding]
     if reset.is_locked(folder):
-        return [Finding("fault", "a process holds the state folder but does not answer", "end it, start the box again")]
+        return [_look_at_the_holder(folder)]
     return [*_look_at_the_state(folder), Finding("warning", "the box is not running", "start it: relay up")]
+
+
+def _look_at_the_holder(folder: Path) -> Finding:
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        what = "the box cannot be asked, as its folder takes no writes; it may well serve what it can read"
+        return Finding("fault", what, next_step("storage.failed"))
+    return Finding("fault", "a process holds the state folder but does not answer", "end it, start the box again")
 
 
 def _look_at_the_state(folder: Path) -> Iterator[Finding]:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.fakes.small_card import card
 from tests.interop.box_process import PASSWORD, ROOT, BoxProcess
 from tests.interop.serial_person import SerialPerson
 from tests.interop.test_console import process
-from tests.interop.test_trial import wait_until
+from tests.interop.test_trial import ask, wait_until
 
 pytestmark = pytest.mark.interop
 
@@ -83,5 +84,34 @@ def test_settings_flash_and_starts_that_fail_are_put_right_by_cable(authority: t
             person.say("restart")
             status_until(person, "running: True")
             assert not (box.state / "failed-starts").exists()
+        assert console.poll() is None
+    assert b"Traceback" not in person.transcript
+
+
+def test_a_card_that_takes_no_writes_leaves_the_cable_working(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere/at/all")
+    box = BoxProcess(tmp_path / "box", authority, settings={"store.journal_segments": "4"})
+    with (
+        SerialPerson(tmp_path / "ttyBOX") as person,
+        process("console", "--state", box.state, "--port", person.port) as console,
+    ):
+        person.wake()
+        for how, found in (("full", "0 MiB are free"), ("read-only", "takes no writes")):
+            with card(box.state, how):
+                person.say("lock")
+                assert "is not running" in person.say("status")
+                doctor = person.say("doctor")
+                assert found in doctor
+                assert "next: " in doctor
+                assert "store.journal_segments = 4" in person.say("show")
+                assert "error: there is no system bus" in person.say("network")
+                assert "diagnostics" in person.say("help")
+                assert ask(person, seq=1, verb="status")["ok"]
+                assert ask(person, seq=2, verb="plan")["ok"]
+                person.wake()
+                refused = person.say("unlock", "leaves): ") + person.say(PASSWORD)
+                assert "Changes are allowed" in refused or "cannot be counted" in refused
         assert console.poll() is None
     assert b"Traceback" not in person.transcript
