@@ -109,7 +109,7 @@ class Changes:
     def _step(self, device: Device, texts: Mapping[str, str]) -> Step:
         known = self._links.profile_of(device)
         if known is None and device.kind == WIFI:
-            raise ConfigError(f"{device.name} is in no network yet: wifi join comes first")
+            raise ConfigError(f"{device.name} is in no network now: wifi join comes first")
         before = known.addressing if known else Addressing()
         return Step(
             device, known, before, before.changed(device.name, texts), known.uuid if known else str(uuid.uuid4())

@@ -119,9 +119,12 @@ class Links:
         return self._in_use(ipv4, "IP4Config"), self._in_use(ipv6, "IP6Config")
 
     def profile_of(self, device: Device) -> Known | None:
-        """Return the profile that is active on the interface, or the first that could be; None where there is none."""
+        """Return the profile that is active on the interface, or for Ethernet the first that could be; None: none."""
         if device.active != NOTHING:
             return self.known(self._bus.get(device.active, ACTIVE, "Connection"))
+        if device.kind == WIFI:
+            # Of the networks that it knows nobody said which one is meant.
+            return None
         return self.known(device.available[0]) if device.available else self._waiting(device)
 
     def _waiting(self, device: Device) -> Known | None:
@@ -129,7 +132,9 @@ class Links:
         (paths,) = self._bus.call(SETTINGS_ROOT, SETTINGS, "ListConnections")
         for path in paths:
             found = self.known(path)
-            if found and found.profile["connection"].get("interface-name", ("s", ""))[1] == device.name:
+            if found is None or found.profile["connection"]["type"][1] != "802-3-ethernet":
+                continue
+            if found.profile["connection"].get("interface-name", ("s", ""))[1] == device.name:
                 return found
         return None
 

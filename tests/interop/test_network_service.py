@@ -161,6 +161,9 @@ def test_addresses_of_a_joined_network_are_set_and_its_password_stays(
     assert network.changes.keep(checkpoint, [step.uuid])
     assert service.wires[WIFI].addresses[4] == ["192.0.2.9/24"]
     assert service.kept[0]["802-11-wireless-security"]["psk"] == ("s", "correct horse")
+    assert network.links.all_addressing()["wlan0"].address == "192.0.2.9/24"
+    service.wires[WIFI].active = "/"
+    assert network.links.all_addressing() == {}
 
 
 def test_names_are_kept_by_the_service(network: NetworkService, service: FakeNetworkService) -> None:
