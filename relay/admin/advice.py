@@ -14,7 +14,7 @@ _SETTINGS = (
 _STEPS = {
     "config.invalid": _SETTINGS,
     "config.unknown": _SETTINGS,
-    "start.failed": "restart at the console tries again, diagnostics tell a helper more; or slots.sh back",
+    "start.failed": "restart at the console tries again, diagnostics tell a helper more; or release back",
     "start.refused": "it is tried again every minute; free the port or file that it names",
     "start.safe_asked": "restart at the console ends it",
     "storage.journal_hole": f"{_REPAIR}; what other servers have is fetched from them",
@@ -31,7 +31,7 @@ _STEPS = {
     "storage.wrong_key": "bring the right key file or passphrase; nothing was changed",
     "storage.key_absent": "plug in what the key is on: the box goes on by itself, and it may be pulled out after that",
     "storage.locked_by_phrase": "give it at the console: passphrase",
-    "storage.upgrade_failed": "go back to the older release, which finds its data as it left them, and report this",
+    "storage.upgrade_failed": "say release back: the older release finds its data as it left them, and report this",
     "storage.newer_format": "install the release that wrote the state folder, or a later one",
 }
 

@@ -361,6 +361,15 @@ def _owner_check(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
 _LOCAL["owner_check"] = _owner_check
 
 
+def _release_back(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    from relay.cli.release import release_back
+
+    return release_back(folder, fields)
+
+
+_LOCAL["release_back"] = _release_back
+
+
 def _about_the_certificate(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     # Its libraries are large.
     from relay.cli.certificate import certificate_tend
@@ -395,7 +404,7 @@ _LOCAL.update({"certificate_tend": _about_the_certificate, "name_update": _about
 _NETWORK_VERBS = ("about", "network", "wifi_scan", "wifi_join", "wifi_forget", "hostname_set", "device_name_set")
 _LOCAL.update({verb: _about_the_network(verb) for verb in _NETWORK_VERBS})
 # These concern no file of the state folder, and root may do what its owner may not.
-_ABOUT_THE_MACHINE = {"time_set", "diagnostics", *_NETWORK_VERBS}
+_ABOUT_THE_MACHINE = {"time_set", "diagnostics", "release_back", *_NETWORK_VERBS}
 
 
 def _now() -> datetime.datetime:

@@ -46,6 +46,7 @@ COMMANDS = (
     Command(("lock",), "", "allow no more changes"),
     Command(("terminal",), "utf8|ascii", "how QR codes are drawn here", 1, 1),
     Command(("passphrase",), "", "give a locked box the passphrase that it waits for"),
+    Command(("release", "back"), "", "have the release before this one come back"),
     Command(("repair",), "", "set damaged blocks aside, keep what still fits"),
     Command(("restart",), "[safe]", "start the box again; safe: serving nobody", 0, 1),
     Command(("factory-reset",), "", "forget everything, after a typed confirmation"),

@@ -85,6 +85,7 @@ VERBS = {
         Verb("time_set", _C, "the clock", (Field("utc", "2026-11-23T12:00:00Z"),)),
         Verb("restart", _C, "stop cleanly and start again"),
         Verb("restart_safe", _C, "the same in safe mode: nobody is served until the next `restart`"),
+        Verb("release_back", _C, "the release before this one comes back; the console starts anew with it"),
         Verb("repair", _C, "set damaged blocks of a box that does not run or is in safe mode aside"),
         Verb("factory_reset", _C, "forget everything", (Field("confirm", "the server name", needed=False),)),
     )

@@ -7,9 +7,8 @@ OWN_AUTHORITY = "own"
 
 
 _WAYS_OUT = (
-    "what can be done here: restart  (try again)       rollback       (the settings before the last change)",
-    "                       repair   (damaged flash)   diagnostics    (a text for whoever helps)",
-    "                       doctor   (what is wrong)   factory-reset  (forget everything)",
+    "what can be done here: restart (try again), rollback (the settings before the last change), repair (damaged",
+    "flash), release back, diagnostics (a text for whoever helps), doctor, and factory-reset (forget everything)",
 )
 
 

@@ -201,6 +201,9 @@ class MemoryBox:
     def _restart_safe(self) -> dict[str, Any]:
         return {"stopping": True}
 
+    def _release_back(self) -> dict[str, Any]:
+        return {"going_back": True}
+
     def _repair(self) -> dict[str, Any]:
         return {"lines": ["nothing to repair"]}
 

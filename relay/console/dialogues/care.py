@@ -27,6 +27,7 @@ class Care:
             "terminal": self._terminal,
             "passphrase": self._passphrase,
             "repair": self._repair,
+            "release back": self._release_back,
             "restart": self._restart,
             "factory-reset": self._factory_reset,
             "help": self._help,
@@ -74,6 +75,15 @@ class Care:
         yield Say(["Looking at every block. What cannot be kept is named."])
         result = yield from asked({"verb": "repair"})
         yield Say([*result["lines"], "status shows whether the box runs with it."])
+        return None
+
+    def _release_back(self) -> Script:
+        answer = yield Question("Messages stay. Have the release before this one come back? Type yes: ")
+        if answer.strip().lower() != "yes":
+            yield Say(["Nothing done."])
+            return None
+        yield from asked({"verb": "release_back"})
+        yield Say(["It comes back, if there is one that reads what is stored: this console starts anew with it."])
         return None
 
     def _restart(self, how: str = "") -> Script:

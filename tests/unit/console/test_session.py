@@ -476,3 +476,14 @@ def test_a_network_is_forgotten_by_its_name() -> None:
     assert "Wi-Fi home, connected" in person.type("", "wifi join home", "correct horse")
     assert "home is forgotten" in person.type("wifi forget home")
     assert "knows no network" in person.type("wifi forget home")
+
+
+def test_a_box_is_put_right_by_words() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    assert "nothing to repair" in person.type("", "repair")
+    assert "until restart is said again" in person.type("restart safe")
+    assert "usage: restart [safe]" in person.type("restart now")
+    assert "Nothing done" in person.type("release back", "no")
+    assert "comes back" in person.type("release back", "yes")
+    asked = [fields["verb"] for fields in person.box.asked]
+    assert asked == ["repair", "restart_safe", "release_back"]
