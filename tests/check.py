@@ -33,6 +33,7 @@ PEACEFUL = "interop"
 LONG_STEPS: dict[str, Sequence[str]] = {
     "crash-long": (PYTHON, "-m", "pytest", "-q", "-ra", "-m", "long", *PATIENTLY, *CRASH_TESTS),
     "guest": (PYTHON, "-m", "tests.guest"),
+    "image": (PYTHON, "-m", "tests.card"),
 }
 
 

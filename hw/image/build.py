@@ -52,7 +52,7 @@ class Board:
         packages: beside `PACKAGES`.
         parts: of Debian's archive.
         modules: what the initial RAM disk brings; empty: of everything most.
-        console: of the kernel; never the line that our own console is on.
+        console: of the kernel; never the line that our own console is on, unless the firmware says so too.
     """
 
     arch: str
@@ -73,7 +73,6 @@ BOARDS = {
         table="gpt",
         boot="/boot/efi",
         packages=("linux-image-arm64", "systemd-boot", "systemd-boot-efi"),
-        console="ttyAMA0,115200",
     ),
     # Zero 2 W, 3B+, 4B. Debian's kernel does not carry the Pi 5: take Raspberry Pi OS and the package there.
     "raspberry-pi": Board(
@@ -118,9 +117,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--ssh-key", type=Path, help="a public key: adds an SSH server that lets root in with it")
     parser.add_argument("--extra", default="", help="more Debian packages, separated by commas")
-    parser.add_argument("--root", type=Path, help="keep the folder of the root file system here")
+    parser.add_argument("--scratch", type=Path, help="work here instead of in the system's folder for such things")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="doorstep-image-", dir=asked.root) as scratch:
+    with tempfile.TemporaryDirectory(prefix="doorstep-image-", dir=asked.scratch) as scratch:
         sys.stdout.write(f"{build(asked, Path(scratch))}\n")
     return 0
 
@@ -141,7 +140,7 @@ def build(asked: argparse.Namespace, scratch: Path) -> Path:
     make_boot(boot_image, boot_files, names)
     shutil.rmtree(boot_files)
     boot_files.mkdir()
-    os.utime(boot_files, (epoch_s(), epoch_s()))
+    settle_times(root)
     root_image = scratch / "root.img"
     make_root(root_image, root, names)
     put_together(image, board, names, boot_image, root_image)
@@ -159,10 +158,10 @@ def write_hooks(asked: argparse.Namespace, board: Board, names: Names, scratch: 
     write(tree / "etc/doorstep/first-boot", "This card has not been started yet.\n")
     write(tree / "etc/initramfs-tools/conf.d/doorstep", f"MODULES={'list' if board.modules else 'most'}\n")
     write(tree / "etc/initramfs-tools/modules", "".join(f"{name}\n" for name in board.modules))
-    for name in ("first-boot.sh", "zero_touch.py"):
-        shutil.copyfile(HERE / name, write(tree / "usr/lib/doorstep-image" / name, ""))
-    (tree / "usr/lib/doorstep-image/first-boot.sh").chmod(0o755)
-    shutil.copyfile(HERE / "first-boot.service", write(tree / "etc/systemd/system/doorstep-first-boot.service", ""))
+    for name in ("grow.sh", "first-boot.sh", "zero_touch.py"):
+        shutil.copyfile(HERE / name, write(tree / "usr/lib/doorstep-image" / name, "", mode=0o755))
+    for name in ("grow", "first-boot"):
+        shutil.copyfile(HERE / f"{name}.service", write(tree / f"etc/systemd/system/doorstep-{name}.service", ""))
     cmdline = f"root=UUID={names.root} rw rootwait fsck.repair=yes quiet console={board.console}"
     if board.table == "gpt":
         write(tree / "etc/kernel/cmdline", f"{cmdline}\n")
@@ -188,14 +187,17 @@ def bootstrap(board: Board, asked: argparse.Namespace, root: Path, files: Path) 
     last = [
         f'cp "{asked.package}" "$1/doorstep.deb"',
         'chroot "$1" dpkg --install /doorstep.deb; rm "$1/doorstep.deb"',
-        'chroot "$1" systemctl enable --quiet doorstep-first-boot.service NetworkManager.service',
+        'chroot "$1" systemctl enable --quiet doorstep-grow.service doorstep-first-boot.service NetworkManager.service',
         'chroot "$1" systemctl mask --quiet systemd-firstboot.service NetworkManager-wait-online.service',
         # Nobody can log in with a password: not root, and there is no other user.
         'chroot "$1" usermod --password "*" root',
         *(BOOTLOADER if board.table == "gpt" else ()),
         # One of its own at the first start; nothing here asks questions then, as a file that is missing would.
-        'rm -f "$1"/etc/ssh/ssh_host_* "$1"/var/lib/dbus/machine-id; : >"$1/etc/machine-id"',
+        'rm -f "$1"/etc/ssh/ssh_host_* "$1"/var/lib/dbus/machine-id "$1"/etc/.resolv.conf.*; : >"$1/etc/machine-id"',
+        # What the package found out about the board it is on: here that is the machine that builds the image.
+        'cd "$1" && rm -rf etc/doorstep/board etc/systemd/system/relay*.service.d etc/systemd/system.conf.d',
         'cd "$1" && rm -rf var/log/*.log var/log/apt var/cache/ldconfig/aux-cache var/lib/doorstep/* tmp/*',
+        'find "$1/var/cache/apt" "$1/var/lib/apt/lists" -type f -delete',
     ]
     command = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--architectures={board.arch}", "--format=directory"]
     command += [f"--include={','.join((*PACKAGES, *board.packages, *extra))}", f"--essential-hook={own}"]
@@ -208,13 +210,16 @@ def bootstrap(board: Board, asked: argparse.Namespace, root: Path, files: Path) 
 
 
 def settle_times(root: Path) -> None:
-    """Give what was made here the time of the stamp."""
+    """Give what was made here the time of the stamp, and everything a last reading that is not this one."""
     moment = epoch_s()
-    for folder, _, files in os.walk(root, topdown=False):
-        for name in (*files, "."):
-            path = os.path.join(folder, name)
-            if os.lstat(path).st_mtime > moment:
-                os.utime(path, (moment, moment), follow_symlinks=False)
+    for path in (*below(root), root):
+        changed = min(int(path.lstat().st_mtime), moment)
+        os.utime(path, (changed, changed), follow_symlinks=False)
+
+
+def below(folder: Path) -> list[Path]:
+    """Return everything below a folder, in order."""
+    return sorted(Path(inner, name) for inner, *names in os.walk(folder) for name in (*names[0], *names[1]))
 
 
 def make_boot(image: Path, files: Path, names: Names) -> None:
@@ -238,6 +243,16 @@ def make_root(image: Path, files: Path, names: Names) -> None:
         *("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-L", "doorstep", "-U", names.root, "-m", "1", "-E", options),
         *("-d", str(files), str(image)),
     )
+    settle_inodes(image, files)
+
+
+def settle_inodes(image: Path, files: Path) -> None:
+    """Let every inode be changed and read at one moment: mke2fs takes both from the folder, which is being read."""
+    paths, moment = ["", *(path.relative_to(files) for path in below(files))], epoch_s()
+    lines = [f'sif "/{path}" {field} @{moment}\n' for path in paths for field in ("ctime", "atime")]
+    script = image.with_suffix(".inodes")
+    script.write_text("".join(lines))
+    run("debugfs", "-w", "-f", str(script), str(image))
 
 
 def put_together(image: Path, board: Board, names: Names, boot: Path, root: Path) -> None:
@@ -318,7 +333,8 @@ BOOTLOADER = (
     'for efi in "$1"/usr/lib/systemd/boot/efi/systemd-boot*.efi; do name=$(basename "$efi");'
     ' cp "$efi" "$1/boot/efi/EFI/systemd/$name";'
     ' cp "$efi" "$1/boot/efi/EFI/BOOT/BOOT$(echo "${name#systemd-boot}" | tr a-z A-Z)"; done',
-    'printf "timeout 0\\neditor no\\n" >"$1/boot/efi/loader/loader.conf"',
+    # A key from the console's cable stops no start.
+    'printf "timeout menu-disabled\\neditor no\\n" >"$1/boot/efi/loader/loader.conf"',
     'echo type1 >"$1/boot/efi/loader/entries.srel"',
     'for kernel in "$1"/boot/vmlinuz-*; do version=${kernel##*/vmlinuz-}; chroot "$1" env'
     " SYSTEMD_RELAX_ESP_CHECKS=1 BOOT_ROOT=/boot/efi"

@@ -1,31 +1,20 @@
-"""The card image: its table, file systems and settings at once; a whole one, built and booted, only in the long run.
-
-`DOORSTEP_IMAGE` names an image of the board `pc` that is booted in place of a new one.
-"""
+"""The card image: its table, file systems and settings; whole ones are built and booted by `./box test image`."""
 
 import argparse
-import contextlib
 import importlib.util
 import os
-import select
-import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from tests.interop.peer_environments import cannot_be_had, image_tools
+from tests.interop.peer_environments import image_tools
 
 pytestmark = pytest.mark.interop
 
 ROOT = Path(__file__).resolve().parents[2]
-FIRMWARE = "/usr/share/OVMF/OVMF_{}_4M.fd"
-BOOT_WITHIN_S = 900
 
 
 def load(path: Path) -> ModuleType:
@@ -94,8 +83,14 @@ def test_an_image_has_its_partitions_and_what_is_on_them(
         assert f'ROOTPART="UUID={names.root}"' in (files / "etc/default/raspi-firmware").read_text()
     else:
         assert f"root=UUID={names.root} rw rootwait" in (files / "etc/kernel/cmdline").read_text()
-    # The FAT side is the same byte for byte; ext4 notes when each file came into it.
-    assert told("cmp", tmp_path / "boot1", tmp_path / "boot2") == ""
+    for script in ("grow.sh", "first-boot.sh"):
+        stat = told("debugfs", "-R", f"stat /usr/lib/doorstep-image/{script}", tmp_path / "root1")
+        assert "Mode:  0755" in stat
+    grow = told("debugfs", "-R", "cat /etc/systemd/system/doorstep-grow.service", tmp_path / "root1")
+    # The consoles start after that: whoever sets the box up gets limits that fit the card.
+    assert "Before=local-fs.target" in grow
+    # The same inputs give the same bytes, also where time has passed meanwhile.
+    assert told("cmp", images[0], images[1]) == ""
 
 
 def test_doorstep_toml_becomes_requests_and_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,95 +118,3 @@ def test_doorstep_toml_becomes_requests_and_is_gone(tmp_path: Path, monkeypatch:
     failed = (tmp_path / "doorstep-failed.txt").read_text()
     assert failed == "wifi_join: no such network\nprovision: no such network\n"
     assert "swordfish" not in failed
-
-
-class Line:
-    """The first serial line of a virtual machine, from the other end."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._socket = socket.socket(socket.AF_UNIX)
-        self.seen = b""
-
-    def __enter__(self) -> "Line":
-        deadline = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(OSError):
-                self._socket.connect(str(self._path))
-                return self
-            assert time.monotonic() < deadline, "no virtual machine"
-            select.select([], [], [], 0.2)
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def say(self, text: str, until: str, within_s: float, *, again_s: float = 1e9) -> str:
-        """Type `text`, again every `again_s` seconds, until `until` came; return what came."""
-        begun, seen, deadline, typed = len(self.seen), b"", time.monotonic() + within_s, 0.0
-        self._socket.settimeout(1)
-        while until.encode() not in seen:
-            assert time.monotonic() < deadline, f"{until} never came: {seen[-2000:]!r}"
-            if time.monotonic() - typed > again_s or not typed:
-                self._socket.sendall(text.encode())
-                typed = time.monotonic()
-            with contextlib.suppress(TimeoutError):
-                self.seen += self._socket.recv(65_536)
-            seen = self.seen[begun:]
-        return seen.decode(errors="replace")
-
-
-@pytest.fixture
-def pc_image(tmp_path: Path) -> Path:
-    image = tmp_path / "card.img"
-    given = os.environ.get("DOORSTEP_IMAGE")
-    if given is None:
-        package = [sys.executable, ROOT / "hw/package/build.py", "--suite", "trixie", "--arch", "amd64"]
-        deb = told(*package, "--out", tmp_path).strip()
-        build = [sys.executable, str(ROOT / "hw/image/build.py"), "--board", "pc", "--package", deb]
-        done = subprocess.run(
-            [*build, "--out", str(tmp_path)], check=True, capture_output=True, text=True, timeout=1800
-        )
-        given = done.stdout.splitlines()[-1]
-    subprocess.run(["cp", "--sparse=always", given, str(image)], check=True, timeout=300)
-    # As a card larger than the image.
-    os.truncate(image, 4 << 30)
-    return image
-
-
-@contextlib.contextmanager
-def machine(image: Path, folder: Path) -> Iterator[Path]:
-    """Yield the path of the first serial line of a virtual PC that starts from `image`."""
-    variables = folder / "variables.fd"
-    shutil.copyfile(FIRMWARE.format("VARS"), variables)
-    flash = f"if=pflash,format=raw,readonly=on,file={FIRMWARE.format('CODE')}"
-    command = [
-        *("qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-accel", "tcg", "-m", "768", "-smp", "2", "-nodefaults"),
-        *("-display", "none", "-no-reboot", "-drive", flash, "-drive", f"if=pflash,format=raw,file={variables}"),
-        *("-drive", f"if=none,id=card,file={image},format=raw", "-device", "virtio-blk-pci,drive=card,bootindex=1"),
-        *("-chardev", f"socket,id=line,path={folder}/line,server=on,wait=off", "-serial", "chardev:line"),
-        *("-device", "virtio-rng-pci", "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield folder / "line"
-        finally:
-            process.kill()
-
-
-@pytest.mark.long
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a Debian")
-def test_a_card_boots_to_its_console_and_becomes_a_box_there(pc_image: Path, tmp_path: Path) -> None:
-    if shutil.which("qemu-system-x86_64") is None or not Path(FIRMWARE.format("CODE")).exists():
-        cannot_be_had("qemu", OSError("qemu-system-x86 and ovmf are not on this machine"))
-    with machine(pc_image, tmp_path) as path, Line(path) as line:
-        line.say("\r", "new box> ", BOOT_WITHIN_S, again_s=10)
-        line.say("setup\rbox.example\ranna\rswordfish 1\rswordfish 1\r", "[yes] ", 300)
-        said = line.say("yes\r", "Apps reach it at https://box.example", 300)
-        assert "Owner: @anna:box.example" in said
-        # Nobody starts it: the path unit sees the settings, the sockets come with the service.
-        said = line.say("status\r", "running: True", BOOT_WITHIN_S, again_s=20)
-        assert "https://[::]:443" in said
-        assert "https://[::]:8448" in said
-        said = line.say("doctor\r", "relay> ", 120)
-        assert "commit=" not in said
-        assert "MiB are free" not in said

@@ -17,6 +17,8 @@ BASES = {
     "opi": ("pio: pio { #gpio-cells = <3>; i2c3_ph_pins: pins { }; };", 'i2c3: i2c { status = "disabled"; };'),
     "radxa": ("gpio3: gpio { #gpio-cells = <2>; };", 'i2c3: i2c { status = "disabled"; };'),
 }
+# Pins 11 and 13 as the tables named in the head of each file have them; 1 is active low, 16 the chip's pull-up.
+LINES = {"rpi": ("17 0", "27 1"), "opi": ("2 6 0", "2 5 17"), "radxa": ("1 0", "2 17")}
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +64,5 @@ def test_overlays_compile_and_lie_over_one_another(board: str, tools: tuple[Path
     handle = told("/gpio" if board != "opi" else "/pio", "phandle")
     for node in ("/doorstep-led/status-led", "/doorstep-button/button"):
         assert told(node, "gpios").split()[0] == handle
+    assert told("/doorstep-led/status-led", "gpios").split()[1:] == LINES[board][0].split()
+    assert told("/doorstep-button/button", "gpios").split()[1:] == LINES[board][1].split()

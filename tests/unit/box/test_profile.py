@@ -8,6 +8,7 @@ from relay.box.profile import FOLDER, load_profile, match, names
 BOARDS = {
     "raspberrypi,model-zero-2-w": "raspberry-pi-zero-2-w",
     "raspberrypi,3-model-b-plus": "raspberry-pi-3b-plus",
+    "raspberrypi,3-model-b": "raspberry-pi-3b-plus",
     "raspberrypi,4-model-b": "raspberry-pi-4b",
     "raspberrypi,5-model-b": "raspberry-pi-5",
     "xunlong,orangepi-zero3": "orange-pi-zero-3",

@@ -1,0 +1,1 @@
+"""Card images as people write them: built, looked into, started on emulated boards, set up, started again."""
