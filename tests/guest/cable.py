@@ -55,7 +55,7 @@ class Cable(SerialPerson):
         self.hear_out(0)
         self.type(json.dumps(fields) + "\n")
         seen = self.read_until('"ok":', within_s=within_s)
-        if not seen.endswith("}\r\n"):
-            seen += self.read_until("}\r\n", within_s=within_s)
+        if not seen.endswith("\n"):
+            seen += self.read_until("\n", within_s=within_s)
         reply: dict[str, Any] = json.loads(seen.strip().splitlines()[-1])
         return reply
