@@ -18,6 +18,7 @@ PROGRAMS = {
     "sfdisk": "fdisk",
     "dtc": "device-tree-compiler",
     "blkid": "util-linux",
+    "qemu-system-aarch64": "qemu-system-arm",
 }
 _BUILD_WITHIN_S = 3600
 
@@ -28,7 +29,7 @@ def missing_programs(boards: list[str]) -> list[str]:
     for board in boards:
         emulation = EMULATIONS[board]
         if shutil.which(emulation.program) is None:
-            lacking.add("qemu-system-x86" if board == "pc" else "qemu-system-arm")
+            lacking.add("qemu-system-x86")
         if emulation.firmware is not None and not Path(emulation.firmware[0]).exists():
             lacking.add("ovmf" if board == "pc" else "qemu-efi-aarch64")
         if ARCH[board] == "arm64" and not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
