@@ -92,13 +92,21 @@ class CardMachine(GuestMachine):
         """The card as the board has left it; to be looked at while the board is off."""
         return self._disk
 
-    def _command(self) -> list[str]:
+    # Nobody holds wires to light and button: these boards differ in their chips.
+    def _wire(self) -> None:
+        pass
+
+    def _unwire(self) -> None:
+        pass
+
+    def _command(self, clock: str) -> list[str]:
         board = self._emulation
         forwards = f"hostfwd=tcp:127.0.0.1:{self.client_port}-:{CLIENT_PORT}"
         forwards += f",hostfwd=tcp:127.0.0.1:{self.federation_port}-:{FEDERATION_PORT}"
         interface = "if=none,id=disk" if board.card else "if=sd"
         command = [
             *(board.program, *board.options, "-accel", "tcg", "-nodefaults", "-display", "none", "-no-reboot"),
+            *("-rtc", f"base={clock}"),
             *("-drive", f"{interface},file={self._disk},format=raw,cache=none", *board.card, *board.more),
             *("-netdev", f"user,id=net,{forwards}", "-device", f"{board.ethernet},netdev=net"),
             *("-qmp", f"unix:{self._sockets}/control,server=on,wait=off", "-chardev", "pty,id=cable"),

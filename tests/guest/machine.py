@@ -99,6 +99,9 @@ class GuestMachine:
         self.control("qmp_capabilities")
         lines = {entry["label"]: entry["filename"] for entry in self.control("query-chardev")}
         self.line = lines["cable"].removeprefix("pty:")
+        self._wire()
+
+    def _wire(self) -> None:
         parts = self.control("qom-list", path="/machine/unattached")
         chip = next(part["name"] for part in parts if part["type"] == CHIP_TYPE)
         self.wires = Wires(self._connect("wires"), f"/machine/unattached/{chip}")
@@ -247,9 +250,12 @@ class GuestMachine:
             else:
                 return end
 
+    def _unwire(self) -> None:
+        self.wires.close()
+
     def _forget(self) -> None:
         if self._process is not None:
-            self.wires.close()
+            self._unwire()
         for end in (self._shell, self._control):
             if end is not None:
                 end.close()
