@@ -8,6 +8,7 @@ import os
 import stat
 import termios
 import tty
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -105,13 +106,13 @@ class DescriptorPort:
 class SerialPort(DescriptorPort):
     """A tty, 8N1, raw, for this process alone."""
 
-    def __init__(self, path: str, *, baud: int = BAUD) -> None:
-        """Open and configure `path`.
+    def __init__(self, path: str, *, baud: int = BAUD, shared: Callable[[], bool] = lambda: False) -> None:
+        """Open and configure `path`; `shared` is asked whether the kernel's own console may be taken.
 
         Raises:
             PortUnavailableError: it is not there, not a tty, held by somebody else, or the kernel's own console.
         """
-        if is_kernel_console(path):
+        if is_kernel_console(path) and not shared():
             raise PortUnavailableError(f"{path} is the kernel's console: take console= off the kernel command line")
         try:
             # Named pipes and files would block or swallow; only a character device can be a port.

@@ -1,6 +1,7 @@
 """The commands that live for months: `up` and `console`. Bare Python; everything heavier is loaded when needed."""
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -137,7 +138,7 @@ def run_console(state: Path, port: str) -> int:
         RelayError: there is no such port.
     """
     from relay.box.serial_port import SerialPort, TerminalPort
-    from relay.cli.board_button import find_board_button
+    from relay.cli.board_button import find_board_button, shares_its_line
     from relay.console.presence import Presence
     from relay.console.station import Station
 
@@ -147,8 +148,12 @@ def run_console(state: Path, port: str) -> int:
     _end_on_sigterm()
     if port:
         presence = Presence(lambda: find_board_button(state), time.monotonic)
+        shared = functools.cache(lambda: shares_its_line(state))
         Station(
-            lambda: SerialPort(port), lambda: _operator(state, quiet=False), presence=presence, settle_in=settle_in
+            lambda: SerialPort(port, shared=shared),
+            lambda: _operator(state, quiet=False),
+            presence=presence,
+            settle_in=settle_in,
         ).run()
     else:
         Station(TerminalPort, lambda: _operator(state, quiet=True), stays=False, locks=False, settle_in=settle_in).run(

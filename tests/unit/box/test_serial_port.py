@@ -120,13 +120,16 @@ def test_what_is_no_port_is_refused_with_its_name(path: str) -> None:
         SerialPort(path)
 
 
-def test_the_kernels_console_is_refused(pair: Pty, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_kernels_console_is_refused_unless_the_board_shares_it(
+    pair: Pty, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     consoles = tmp_path / "consoles"
     consoles.write_text(f"tty0 -WU (EC p  )    4:1\n{Path(pair.path).name} -W- (EC )  4:64\n")
     monkeypatch.setattr(serial_port, "_CONSOLES", consoles)
     assert is_kernel_console("/dev/tty0")
     with pytest.raises(PortUnavailableError, match="kernel's console"):
         SerialPort(pair.path)
+    SerialPort(pair.path, shared=lambda: True).close()
     monkeypatch.setattr(serial_port, "_CONSOLES", tmp_path / "missing")
     assert not is_kernel_console("/dev/tty0")
 

@@ -4,7 +4,7 @@ import pytest
 
 from relay.box.board import own_profile
 from relay.box.button import EventDevice, find_button
-from relay.cli.board_button import find_board_button
+from relay.cli.board_button import find_board_button, shares_its_line
 from tests.fakes.input_device import FakeInputDevice
 
 
@@ -48,3 +48,11 @@ def test_a_button_that_is_not_there_or_may_not_be_read_is_none(root: Path) -> No
     assert find_board_button(root / "state", root) is None
     (root / "state/profile.toml").write_text("nonsense")
     assert find_board_button(root / "state", root) is None
+
+
+def test_the_profile_says_whether_the_line_is_shared_with_the_kernel(root: Path) -> None:
+    assert not shares_its_line(root / "state", root)
+    (root / "state/profile.toml").write_text("shared_console = true\n")
+    assert shares_its_line(root / "state", root)
+    (root / "state/profile.toml").write_text("nonsense")
+    assert not shares_its_line(root / "state", root)
