@@ -154,6 +154,7 @@ def write_hooks(asked: argparse.Namespace, board: Board, names: Names, scratch: 
     write(tree / "etc/hostname", "doorstep\n")
     write(tree / "etc/hosts", "127.0.0.1 localhost doorstep\n::1 localhost doorstep\n")
     write(tree / "etc/systemd/journald.conf.d/50-doorstep.conf", JOURNALD)
+    write(tree / "etc/systemd/resolved.conf.d/50-doorstep.conf", RESOLVED)
     write(tree / "etc/apt/apt.conf.d/52-doorstep", APT)
     write(tree / "etc/doorstep/first-boot", "This card has not been started yet.\n")
     write(tree / "etc/initramfs-tools/conf.d/doorstep", f"MODULES={'list' if board.modules else 'most'}\n")
@@ -322,6 +323,11 @@ JOURNALD = """# Logs stay in memory: on a card they would be most of what is wri
 [Journal]
 Storage=volatile
 RuntimeMaxUse=16M
+"""
+RESOLVED = """# Ports that nobody needs; the relay announces itself.
+[Resolve]
+LLMNR=no
+MulticastDNS=no
 """
 APT = """APT::Periodic::Update-Package-Lists "1";
 APT::Periodic::Unattended-Upgrade "1";

@@ -45,13 +45,13 @@ class Emulation:
 EMULATIONS = {
     "pc": Emulation(
         program="qemu-system-x86_64",
-        options=("-M", "q35", "-cpu", "max", "-m", "768", "-smp", "2"),
+        options=("-M", "q35", "-cpu", "max", "-m", "768"),
         firmware=("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
         profile="generic-x86-64",
     ),
     "arm64-efi": Emulation(
         program="qemu-system-aarch64",
-        options=("-M", "virt", "-cpu", "cortex-a53", "-m", "768", "-smp", "2"),
+        options=("-M", "virt", "-cpu", "cortex-a53", "-m", "768"),
         firmware=("/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
         profile="generic-arm64",
     ),
