@@ -4,10 +4,15 @@ A tag says of which kind it is and which one (`<server-1>`): the same name has t
 is counted rather than computed, so nobody can try names against it.
 """
 
+import dataclasses
+import functools
 import ipaddress
 import json
 import re
 from collections.abc import Callable
+
+from relay.base.config import Config, ServerConfig
+from relay.base.ids import ServerName
 
 HIDDEN = "***"
 _KNOWN_KEYS = {"user": "user", "room": "room", "server": "server", "device": "device", "url": "url"}
@@ -53,6 +58,7 @@ _OWN_WORDS = frozenset(
     }
 )
 """What an event, a code, a setting or a module begins with."""
+_HAPPENED = ("ed", "able", "invalid", "lost", "full", "unknown", "json", "crc", "made", "sent", "begun")
 _FILE_ENDINGS = frozenset(
     {
         *("toml", "key", "pem", "db", "json", "service", "timer", "socket", "path", "py", "so", "crt", "sock", "sh"),
@@ -67,10 +73,14 @@ _ADDRESS = re.compile(r"(?<![\w.:])\[?((?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f]{0,4}(
 _SECRET = re.compile(
     r"(?i)\b((?:\w*_)?(?:password|passphrase|secret|token|psk|bearer|authorization|hmac))(\"?\s*[:=]\s*)\S+"
 )
+_BEARER = re.compile(r"(?i)\b(bearer|basic) [A-Za-z0-9+/._~=-]{4,}")
+_HOME = re.compile(r"/home/[^/\s]+")
 _ERROR = re.compile(r"\b((?:\w+\.)*\w*(?:Error|Exception|ExceptionGroup|Interrupt|Exit)): .*")
 _QUOTED = re.compile(r"(?<![\w])('[^'\n]*'|\"[^\"\n]*\")(?![\w])")
-_RANDOM = re.compile(r"(?<![\w/.-])[A-Za-z0-9+_=-]{16,}(?![\w/.])")
+_RANDOM = re.compile(r"(?<![\w/.-])[A-Za-z0-9+_=-]{12,}(?![\w/.])")
 _DOTTED = re.compile(r"(?<![\w/.@<-])(?:[\w-]+\.)+[\w-]+(?![\w/>])")
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
+_LONG = 16
 _NUMBER = re.compile(r"[\d.]+\w{0,3}|v?\d[\w.+~-]*")
 _CONTROL = re.compile(r"[^ -~]")
 
@@ -138,6 +148,8 @@ class Redactor:
     def _steps(self) -> list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]]:
         return [
             (_ERROR, lambda found: f"{found[1]}: {HIDDEN}"),
+            (_BEARER, lambda found: f"{found[1]} {HIDDEN}"),
+            (_HOME, lambda found: self.name("home", found[0])),
             (_SECRET, lambda found: f"{found[1]}{found[2]}{HIDDEN}"),
             (_MATRIX, lambda found: self.name("id", found[0])),
             (_URL, self._url),
@@ -201,11 +213,11 @@ def _hosts(text: str) -> list[str]:
 
 
 def _looks_random(text: str) -> bool:
-    if all(piece.isdigit() or piece.islower() or piece.istitle() for piece in re.split(r"[+_=-]+", text) if piece):
+    if all(_WORD.fullmatch(piece) for piece in re.split(r"[+_=-]+", text) if piece):
         # Words and numbers with dashes between them, such as the name of a board.
-        return text.isalnum() and not text.islower() and not text.isdigit()
+        return False
     digits, lower, upper = (any(test(letter) for letter in text) for test in (str.isdigit, str.islower, str.isupper))
-    return (digits and (lower or upper)) or (lower and upper)
+    return sum((digits, lower, upper)) > (1 if len(text) >= _LONG else 2)
 
 
 def _is_unit(text: str) -> bool:
@@ -219,8 +231,16 @@ def _is_own(text: str) -> bool:
         return True
     first, _, rest = text.partition(".")
     last = text.rpartition(".")[2]
-    return (
-        last in _FILE_ENDINGS
-        or last.isdigit()
-        or (first in _OWN_WORDS and rest.replace(".", "").replace("_", "").isalpha())
-    )
+    if last in _FILE_ENDINGS or last.isdigit() or text in _setting_names():
+        return True
+    if first == "relay" and "." in rest:
+        # A module of ours, in a traceback.
+        return rest.partition(".")[0] in _OWN_WORDS
+    # Events and codes tell what happened; a name of a host that begins like one ends otherwise.
+    return first in _OWN_WORDS and ("_" in rest or rest.endswith(_HAPPENED)) and "." not in rest
+
+
+@functools.cache
+def _setting_names() -> frozenset[str]:
+    tables = dataclasses.asdict(Config(server=ServerConfig(name=ServerName(""))))
+    return frozenset(f"{section}.{name}" for section, table in tables.items() for name in table)

@@ -30,12 +30,19 @@ from relay.cli.redaction import Redactor, is_everybodys
         "ValueError: anything at all",
         "relay.base.errors.RelayError: anything at all",
         "Gemütlich",
+        "Bearer abcdef",
+        "relay.example",
+        "/home/anna/root.key",
+        "box.anna",
+        "store.annahouse",
+        "app.home.example",
+        "hA7sK29dkQpz",
     ],
 )
 def test_what_looks_private_is_replaced_wherever_it_stands(private: str) -> None:
     words = [word for word in private.replace("@", " ").replace("'", "").split() if len(word) > 2]
     shown = Redactor().text(f"it said {private} and more")
-    kept = {"password:", "ValueError:", "relay.base.errors.RelayError:"}
+    kept = {"Bearer", "password:", "ValueError:", "relay.base.errors.RelayError:"}
     assert not [word for word in words if word not in kept and word in shown]
     assert shown.startswith("it said ")
 
@@ -49,6 +56,7 @@ def test_what_looks_private_is_replaced_wherever_it_stands(private: str) -> None
         "next: relay backup restore FILE --state DIR --index-only",
         "/media/stick/root.key is not here; 0.1.0 at 12:30:05, 3.11.7, 43+deb13-arm64",
         "the owner's key and the box's name",
+        "Certificates and Authentication, dns.key_file, network.unavailable, relay.app.running, 2026-11-23T22:00:01Z",
         "profile: raspberry-pi-zero-2-w, virtio_rng.0, checkpoint_journal_mib",
     ],
 )
