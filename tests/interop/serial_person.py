@@ -69,6 +69,11 @@ class SerialPerson:
                 if time.monotonic() > deadline:
                     raise
 
+    def settle(self) -> None:
+        """Wake it, and read what the Enters that took brought, so that the next prompt is that of the next line."""
+        self.wake()
+        self.say("help", "begins a program's line.\r\nrelay> ")
+
     def __enter__(self) -> Self:
         self.plug()
         return self

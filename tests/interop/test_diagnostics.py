@@ -61,7 +61,7 @@ def live(box: BoxProcess, person: SerialPerson) -> list[str]:
     room = anna.call("POST", "v3/createRoom", {"name": ROOM})["room_id"]
     event = anna.send(room, MESSAGE, "t1")
     anna.call("PUT", f"v3/profile/@anna:{box.name}/displayname", {"displayname": "Annabella"})
-    person.wake()
+    person.settle()
     person.say("unlock", "leaves): ")
     person.say(PASSWORD)
     person.say("user list")
@@ -88,13 +88,14 @@ def test_nothing_that_was_planted_is_in_the_text_the_transcript_or_a_log(authori
         try:
             box.start()
             private = PRIVATE + live(box, person)
-            kept = person.wake() + person.say("show transcript")
+            person.settle()
+            kept = person.say("show transcript")
             assert "relay> wifi join" in kept
             # Whoever is at the cable sees settings and networks there; no secret, and nobody's name.
             secret = [MESSAGE, WIFI_SECRET, TSIG, ACCOUNT, STANDBY, PASSWORD, "@zebediah", "another secret typed"]
             assert [text for text in secret if text in kept.replace("show transcript", "")] == []
             person.say("lock")
-            (out / "running.person").write_text(person.wake() + person.say("diagnostics"))
+            (out / "running.person").write_text(person.say("diagnostics", "== end =="))
             (out / "running.program").write_text(collect(person, 1))
             box.stop()
             with (box.state / "index.db").open("r+b") as index:

@@ -58,7 +58,7 @@ def test_settings_flash_and_starts_that_fail_are_put_right_by_cable(authority: t
     ):
         (box.state / "relay.toml").write_bytes(b"\0" * 500)
         with supervised(box, tmp_path):
-            person.wake()
+            person.settle()
             said = status_until(person, "safe mode")
             assert "is not TOML" in said
             assert "next: rollback at the console" in said
@@ -97,9 +97,10 @@ def test_a_card_that_takes_no_writes_leaves_the_cable_working(
         SerialPerson(tmp_path / "ttyBOX") as person,
         process("console", "--state", box.state, "--port", person.port) as console,
     ):
-        person.wake()
+        person.settle()
         for how, found in (("full", "0 MiB are free"), ("read-only", "takes no writes")):
             with card(box.state, how):
+                person.settle()
                 person.say("lock")
                 assert "is not running" in person.say("status")
                 doctor = person.say("doctor")
@@ -110,8 +111,7 @@ def test_a_card_that_takes_no_writes_leaves_the_cable_working(
                 assert "diagnostics" in person.say("help")
                 assert ask(person, seq=1, verb="status")["ok"]
                 assert ask(person, seq=2, verb="plan")["ok"]
-                person.wake()
-                refused = person.say("unlock", "leaves): ") + person.say(PASSWORD)
+                refused = person.say("\r\runlock", "leaves): ") + person.say(PASSWORD)
                 assert "Changes are allowed" in refused or "cannot be counted" in refused
         assert console.poll() is None
     assert b"Traceback" not in person.transcript
