@@ -89,7 +89,7 @@ def test_nothing_that_was_planted_is_in_the_text_the_transcript_or_a_log(authori
             box.start()
             private = PRIVATE + live(box, person)
             person.settle()
-            kept = person.say("show transcript")
+            kept = person.say("show transcript", "relay> show transcript\r\n")
             assert "relay> wifi join" in kept
             # Whoever is at the cable sees settings and networks there; no secret, and nobody's name.
             secret = [MESSAGE, WIFI_SECRET, TSIG, ACCOUNT, STANDBY, PASSWORD, "@zebediah", "another secret typed"]
