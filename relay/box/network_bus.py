@@ -5,7 +5,6 @@ section "Standard Interfaces", for properties.
 """
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,11 +12,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from jeepney import DBusAddress, DBusErrorResponse, Properties, new_method_call  # type: ignore[import-untyped]
-from jeepney.bus import get_bus  # type: ignore[import-untyped]
-from jeepney.io.blocking import DBusConnection, prep_socket  # type: ignore[import-untyped]
+from jeepney.io.blocking import DBusConnection  # type: ignore[import-untyped]
 from jeepney.wrappers import unwrap_msg  # type: ignore[import-untyped]
 
 from relay.base.errors import Fault, RelayError
+from relay.box.system_bus import CALL_TIMEOUT_S, NoBusError, connect_to_bus
 
 NAME = "org.freedesktop.NetworkManager"
 ROOT = "/org/freedesktop/NetworkManager"
@@ -25,7 +24,6 @@ SETTINGS_ROOT = f"{ROOT}/Settings"
 SETTINGS, CONNECTION = f"{NAME}.Settings", f"{NAME}.Settings.Connection"
 DEVICE, WIRELESS, ACTIVE = f"{NAME}.Device", f"{NAME}.Device.Wireless", f"{NAME}.Connection.Active"
 NOTHING = "/"
-CALL_TIMEOUT_S = 15.0
 _LOOK_EVERY_S = 0.1
 _NOBODY = ("ServiceUnknown", "NameHasNoOwner")
 
@@ -43,17 +41,6 @@ class NetworkRefusedError(RelayError):
     code = "network.refused"
     fault = Fault.USER
     retryable = True
-
-
-class _Connection(DBusConnection):  # type: ignore[misc]
-    """One that waits for nothing for ever, its own name on the bus included: a console has to answer."""
-
-    def __init__(self, sock: socket.socket, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        super().__init__(sock)
-
-    def send_and_get_reply(self, message: Any, *, timeout: float | None = None) -> Any:  # noqa: ANN401 - the library's
-        return super().send_and_get_reply(message, timeout=self._timeout_s if timeout is None else timeout)
 
 
 class NetworkBus:
@@ -118,15 +105,12 @@ def open_network_bus(
         NetworkUnavailableError: there is no bus, nobody on it looks after networks, or it refuses what it should not.
     """
     try:
-        sock = prep_socket(get_bus(environment.get("DBUS_SYSTEM_BUS_ADDRESS") or "SYSTEM"), timeout=timeout_s)
-    except (OSError, ValueError, RuntimeError):
+        bus = connect_to_bus(environment, timeout_s=timeout_s)
+    except NoBusError:
         raise NetworkUnavailableError(
             "there is no system bus here: the network cannot be set up from this box"
         ) from None
-    try:
-        bus = _Connection(sock, timeout_s)
     except OSError:
-        sock.close()
         raise NetworkUnavailableError("the system bus does not answer: the network cannot be set up now") from None
     try:
         yield NetworkBus(bus)

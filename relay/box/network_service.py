@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay.box.network_bus import (
-    CALL_TIMEOUT_S,
     NAME,
     ROOT,
     SETTINGS,
@@ -22,6 +21,7 @@ from relay.box.network_bus import (
 from relay.box.network_changes import Changes
 from relay.box.network_links import ETHERNET, WIFI, Links
 from relay.box.network_wifi import Wifi
+from relay.box.system_bus import CALL_TIMEOUT_S
 
 _HOST_NAME = "org.freedesktop.hostname1"
 _HOST_ROOT = "/org/freedesktop/hostname1"

@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from jeepney import DBusAddress, DBusErrorResponse, Properties, new_method_call  # type: ignore[import-untyped]
-from jeepney.io.blocking import DBusConnection, open_dbus_connection  # type: ignore[import-untyped]
+from jeepney.io.blocking import DBusConnection  # type: ignore[import-untyped]
 from jeepney.wrappers import unwrap_msg  # type: ignore[import-untyped]
 
 from relay.base.errors import Fault, RelayError
+from relay.box.system_bus import CALL_TIMEOUT_S, NoBusError, connect_to_bus
 
 _SERVICE = DBusAddress(
     "/org/freedesktop/timedate1", bus_name="org.freedesktop.timedate1", interface="org.freedesktop.timedate1"
 )
-_CALL_TIMEOUT_S = 15.0
 
 
 class TimeUnavailableError(RelayError):
@@ -29,16 +29,18 @@ class TimeUnavailableError(RelayError):
     fault = Fault.BOX
 
 
-def set_time(wall_us: int, environment: Mapping[str, str] = os.environ) -> None:
+def set_time(wall_us: int, environment: Mapping[str, str] = os.environ, *, timeout_s: float = CALL_TIMEOUT_S) -> None:
     """Set the clock to `wall_us` microseconds since 1970, and the board's own clock where it has one.
 
     Raises:
         TimeUnavailableError: there is no such service, or it refused.
     """
     try:
-        bus = open_dbus_connection(environment.get("DBUS_SYSTEM_BUS_ADDRESS") or "SYSTEM")
-    except (OSError, ValueError, RuntimeError):
+        bus = connect_to_bus(environment, timeout_s=timeout_s)
+    except NoBusError:
         raise TimeUnavailableError("there is no system bus here: its clock cannot be set from this console") from None
+    except OSError:
+        raise TimeUnavailableError("the system bus does not answer") from None
     try:
         with _not_followed(bus):
             _call(bus, "SetTime", "xbb", (wall_us, False, False))
@@ -52,7 +54,7 @@ def set_time(wall_us: int, environment: Mapping[str, str] = os.environ) -> None:
 
 @contextmanager
 def _not_followed(bus: DBusConnection) -> Iterator[None]:
-    ((_, follows),) = unwrap_msg(bus.send_and_get_reply(Properties(_SERVICE).get("NTP"), timeout=_CALL_TIMEOUT_S))
+    ((_, follows),) = unwrap_msg(bus.send_and_get_reply(Properties(_SERVICE).get("NTP")))
     if not follows:
         yield
         return
@@ -64,4 +66,4 @@ def _not_followed(bus: DBusConnection) -> Iterator[None]:
 
 
 def _call(bus: DBusConnection, method: str, signature: str, body: tuple[Any, ...]) -> None:
-    unwrap_msg(bus.send_and_get_reply(new_method_call(_SERVICE, method, signature, body), timeout=_CALL_TIMEOUT_S))
+    unwrap_msg(bus.send_and_get_reply(new_method_call(_SERVICE, method, signature, body)))

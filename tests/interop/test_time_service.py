@@ -1,6 +1,7 @@
 """Setting the clock through the system's service, on a bus of its own."""
 
 import datetime
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,3 +58,11 @@ def test_without_a_service_root_sets_the_clock_and_nobody_else_does(
     monkeypatch.setattr(time, "clock_settime", refuse)
     with pytest.raises(TimeUnavailableError, match="no system bus"):
         operate(tmp_path, {"verb": "time_set", "utc": "2026-11-23T12:00:00Z"})
+
+
+def test_a_bus_that_never_answers_holds_nobody_up(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "bus"))
+        silent.listen()
+        with pytest.raises(TimeUnavailableError, match="does not answer"):
+            set_time(0, {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path / 'bus'}"}, timeout_s=0.2)

@@ -48,6 +48,7 @@ TESTED_ELSEWHERE = {
     "relay/app/repairing.py": "tests/flow/test_damaged_box.py",
     "relay/app/running.py": "tests/interop/test_command_line.py",
     "relay/cli/backup.py": "tests/flow/test_backup.py",
+    "relay/box/system_bus.py": "tests/interop/test_time_service.py",
     "relay/box/time_service.py": "tests/interop/test_time_service.py",
     "relay/box/network_bus.py": "tests/interop/test_network_service.py",
     "relay/box/network_changes.py": "tests/interop/test_network_settings.py",
