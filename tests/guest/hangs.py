@@ -41,6 +41,8 @@ def the_board_hangs(box: GuestBox, findings: Findings) -> None:
     fired_s = time.monotonic() - begun
     findings.expect(told["action"] == "reset", told)
     machine.log_in()
+    # The chip forgot its pins with everything else.
+    machine.wires.release()
     box.wait_until_open()
     watchdog = json.loads(machine.run(f"relay board --state {STATE} --json"))["health"]["watchdog"]
     findings.expect(watchdog["reset_board"], watchdog)

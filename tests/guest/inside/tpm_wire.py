@@ -6,6 +6,7 @@ Documentation/security/tpm/tpm_vtpm_proxy.rst) makes /dev/tpm0 and /dev/tpmrm0 o
 
 import fcntl
 import os
+import select
 import socket
 import struct
 import sys
@@ -28,6 +29,12 @@ def main() -> None:
     notify = os.environ.get("NOTIFY_SOCKET", "")
     told = not notify
     while True:
+        if not told and os.path.exists("/dev/tpmrm0"):
+            told = True
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagram:
+                datagram.sendto(b"READY=1", notify)
+        if not select.select([kernel], [], [], None if told else 0.2)[0]:
+            continue
         command = os.read(kernel, 4096)
         if struct.unpack_from(">I", command, 6)[0] == _SET_LOCALITY:
             # The kernel's word to its proxy, not to the chip.
@@ -41,10 +48,6 @@ def main() -> None:
                 sys.exit("the chip is gone")
             answer += more
         os.write(kernel, answer)
-        if not told and os.path.exists("/dev/tpmrm0"):
-            told = True
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagram:
-                datagram.sendto(b"READY=1", notify)
 
 
 if __name__ == "__main__":
