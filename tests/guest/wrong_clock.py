@@ -25,7 +25,6 @@ def set_right(talk: Conversation, box: GuestBox, findings: Findings) -> None:
     there = [event["content"].get("body") for event in talk.bob.messages(talk.room)]
     findings.expect(said not in there, "it left the house with a clock that was never set")
     with Cable(box.machine.line) as cable:
-        cable.say("")
         greeting = cable.wake(_SLOWLY_S)
         findings.expect("clock was never set: time set" in greeting, greeting)
         now = datetime.datetime.now(datetime.UTC)
