@@ -28,9 +28,6 @@ async def ask_for_time(
                 supervisor.more_time(_MORE_TIME_S, f"bringing what is stored to the form of this release: step {step}")
 
 
-_LOOK_EVERY_S = 20.0
-
-
 async def keep_told(supervisor: Supervisor, ledger: Ledger, light: StatusLight) -> None:
     """Feed the watchdog for as long as the loop turns and the ledger answers; tell a fault in words and by the light.
 
