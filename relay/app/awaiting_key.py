@@ -17,6 +17,7 @@ from relay.admin.requests import GivePassphrase, Request
 from relay.app.house import unlock
 from relay.app.infirmary import Infirmary, attend
 from relay.app.stopping import StopAsked
+from relay.app.supervised import show_on
 from relay.base import log
 from relay.base.config import Config
 from relay.base.errors import ConflictError, KeyAbsentError, RelayError, WrongKeyError
@@ -133,7 +134,7 @@ class AwaitedKey(Infirmary):
         while True:
             supervisor.more_time(_MORE_TIME_S, self.words)
             # What a person brings is waited for; what is there and wrong needs somebody who knows more.
-            light.show(Shown.WAITING if isinstance(self.fault, KeyAbsentError) else Shown.ATTENTION)
+            await show_on(light, Shown.WAITING if isinstance(self.fault, KeyAbsentError) else Shown.ATTENTION)
             await trio.sleep(_TELL_EVERY_S)
 
     async def _end_with_stop(self) -> None:

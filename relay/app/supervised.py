@@ -28,6 +28,12 @@ async def ask_for_time(
                 supervisor.more_time(_MORE_TIME_S, f"bringing what is stored to the form of this release: step {step}")
 
 
+async def show_on(light: StatusLight, what: Shown) -> None:
+    """Show `what`; the loop does not wait for udev, which hands over what a rhythm needs."""
+    if not light.shows(what):
+        await trio.to_thread.run_sync(light.show, what)
+
+
 async def keep_told(supervisor: Supervisor, ledger: Ledger, light: StatusLight) -> None:
     """Feed the watchdog for as long as the loop turns and the ledger answers; tell a fault in words and by the light.
 
@@ -45,7 +51,7 @@ async def keep_told(supervisor: Supervisor, ledger: Ledger, light: StatusLight) 
         if ledger.commit_lasts_s <= 2 * pause_s:
             supervisor.alive()
         fault = ledger.status().fault
-        light.show(Shown.ATTENTION if fault else Shown.HEALTHY)
+        await show_on(light, Shown.ATTENTION if fault else Shown.HEALTHY)
         if fault != told:
             supervisor.status(f"nothing new is taken in: {fault}" if fault else "serving")
             told = fault

@@ -47,8 +47,15 @@ class StatusLight:
         """Return what the kernel calls the light, empty where there is none."""
         return "" if self._led is None else self._led.name
 
+    def shows(self, what: Shown) -> bool:
+        """Return whether that is what was shown last; a board without a light shows whatever it should."""
+        return self._led is None or what is self._shown
+
     def show(self, what: Shown) -> None:
-        """Show `what` from now on; a light that may not be written to stays as it is, and the next call tries again."""
+        """Show `what` from now on, which may take a second.
+
+        A light that may not be written to stays as it is, and the next call tries again.
+        """
         if what is self._shown:
             return
         rhythm = what.value

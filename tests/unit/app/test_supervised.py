@@ -7,8 +7,8 @@ import pytest
 import trio
 import trio.testing
 
-from relay.app.supervised import ask_for_time, keep_told
-from relay.box.light import StatusLight
+from relay.app.supervised import ask_for_time, keep_told, show_on
+from relay.box.light import Shown, StatusLight
 from relay.box.service import Supervisor
 from relay.store.ledger import Ledger
 from relay.store.upgrade import MARK
@@ -98,6 +98,15 @@ async def test_a_ledger_that_does_not_answer_starves_the_watchdog(
         ledger.read = read  # type: ignore[method-assign]
 
 
+async def until(light: StatusLight, what: Shown) -> None:
+    """Wait for a thread, whose time the jumping clock does not know."""
+    for _ in range(10_000):
+        if light.shows(what):
+            return
+        await trio.to_thread.run_sync(int)
+    raise AssertionError(what)
+
+
 async def test_the_light_tells_a_fault_without_any_supervisor(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -109,12 +118,13 @@ async def test_the_light_tells_a_fault_without_any_supervisor(
     light = StatusLight(["ACT"], tmp_path)
     async with memory_ledger(NOTES, files=files) as ledger, trio.open_nursery() as nursery:
         nursery.start_soon(keep_told, Supervisor({}), ledger, light)
-        await trio.sleep(1)
+        await until(light, Shown.HEALTHY)
         assert (trigger.parent / "brightness").read_text() == "255"
         files.broken = True
         with pytest.raises(Exception, match="flash refused"):
             await ledger.run(put, 1, "lost")
         await trio.sleep(30)
+        await until(light, Shown.ATTENTION)
         assert trigger.read_text().startswith("pattern")
         nursery.cancel_scope.cancel()
 
@@ -173,3 +183,27 @@ async def test_a_loop_that_is_blocked_starves_the_watchdog(heard: socket.socket)
         threading.Event().wait(0.09)
         assert all_of(heard) == []
         nursery.cancel_scope.cancel()
+
+
+class SlowLight(StatusLight):
+    """A light whose udev takes until something else in the loop has happened."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+        self.handed_over = threading.Event()
+        self.was_handed_over = False
+
+    def shows(self, what: Shown) -> bool:
+        return False
+
+    def show(self, what: Shown) -> None:
+        self.was_handed_over = self.handed_over.wait(5)
+
+
+async def test_the_loop_goes_on_while_udev_hands_a_light_over() -> None:
+    light = SlowLight()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(show_on, light, Shown.ATTENTION)
+        await trio.testing.wait_all_tasks_blocked()
+        light.handed_over.set()
+    assert light.was_handed_over

@@ -148,6 +148,8 @@ def test_what_could_not_be_shown_is_tried_again_when_it_is_said_again(
     light = RootsLight(["ACT"], tmp_path)
     light.show(Shown.HEALTHY)
     light.show(Shown.HEALTHY)
+    assert not light.shows(Shown.HEALTHY)
     assert written(path)["brightness"] == ""
     light.show(Shown.HEALTHY)
+    assert light.shows(Shown.HEALTHY)
     assert written(path)["brightness"] == "255"
