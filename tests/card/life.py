@@ -79,7 +79,7 @@ def _first_start(box: Box) -> None:
         box.see("power-on to the console's answer, no key pressed", f"{time.monotonic() - machine.started_at:.0f} s")
         # As a program does that knows the time: a board may have no clock of its own.
         cable.ask(seq=1, verb="hello", utc=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}")
-        told = improv_client.ask(cable.fileno(), improv_client.DEVICE_INFO)
+        told = improv_client.ask(cable.fileno(), improv_client.DEVICE_INFO, within_s=_SLOWLY_S)
         findings.expect(told.results[0][2] == EMULATIONS[box.board].profile, told)
         _by_a_program(box, cable) if box.board == "arm64-efi" else _by_a_person(box, cable)
         _answers(box, cable, _unverified())
