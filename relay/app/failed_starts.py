@@ -15,6 +15,7 @@ import trio
 from relay.base.config import FILE_NAME as SETTINGS
 from relay.base.errors import Fault, RelayError
 from relay.base.trial import BEFORE
+from relay.store.keyring import write_whole
 
 FILE_NAME = "failed-starts"
 MANY = 3
@@ -68,15 +69,12 @@ def forget(folder: Path) -> None:
 async def forget_when_healthy(folder: Path) -> None:
     """End the count after a minute of serving, and keep settings that are good for that where none were kept yet."""
     await trio.sleep(_HEALTHY_AFTER_S)
+    await trio.to_thread.run_sync(_note_health, folder)
+
+
+def _note_health(folder: Path) -> None:
     forget(folder)
     with suppress(OSError):
         if not (folder / BEFORE).exists():
-            keep_settings(folder)
-
-
-def keep_settings(folder: Path) -> None:
-    """Keep the settings as they are now, for whoever says `rollback` when they cannot be read any more."""
-    part = folder / f"{BEFORE}.part"
-    part.write_bytes((folder / SETTINGS).read_bytes())
-    part.chmod(0o600)
-    part.rename(folder / BEFORE)
+            # For whoever says `rollback` when the settings cannot be read any more.
+            write_whole(folder / BEFORE, (folder / SETTINGS).read_bytes())

@@ -172,3 +172,20 @@ async def test_a_minute_of_serving_ends_the_count_and_keeps_the_settings_once(bo
     await forget_when_healthy(box)
     assert (box / BEFORE).read_bytes() == kept
     assert not (box / FILE_NAME).exists()
+
+
+async def test_settings_that_are_kept_are_on_flash_before_they_have_their_name(
+    box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (box / BEFORE).unlink(missing_ok=True)
+    synced: list[tuple[str, bool]] = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink().name, (box / BEFORE).exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "fdatasync", note)
+    await forget_when_healthy(box)
+    assert synced == [(f"{BEFORE}.new", False), (box.name, True)]
