@@ -32,6 +32,13 @@ class GuestError(Exception):
     """The guest did not do what it was told to; the message ends with what it said."""
 
 
+def printed_between(said: bytes, mark: str) -> tuple[str, str]:
+    """Return what a script printed, and its exit code, out of what the shell said: prompts come whole or in pieces."""
+    text = said.decode(errors="replace").replace("\r", "")
+    printed, code = re.findall(rf"(?s)BEGIN-{mark}\n(.*)END-{mark}:(\d+):", text)[0]
+    return str(printed).strip("\n"), str(code)
+
+
 class GuestMachine:
     """A board with one disk; off until `start`.
 
@@ -186,16 +193,14 @@ class GuestMachine:
         assert self._shell is not None
         mark = f"{time.monotonic_ns():x}"
         self._shell.sendall(
-            f"(\r{script.strip()}\r) </dev/null 2>&1; echo END-{mark}:$?:\r".replace("\n", "\r").encode()
+            f"echo BEGIN-{mark}; (\r{script.strip()}\r) </dev/null 2>&1; echo END-{mark}:$?:\r".replace(
+                "\n", "\r"
+            ).encode()
         )
-        said = self._expect(rf"END-{mark}:\d+:".encode(), within_s).decode(errors="replace").replace("\r", "")
-        printed: str
-        printed, code = re.findall(rf"(?s)(.*)END-{mark}:(\d+):", said)[0]
-        for prompt in (_PROMPT, "> "):
-            printed = re.sub(rf"(?m)^(?:{re.escape(prompt)})+", "", printed)
+        printed, code = printed_between(self._expect(rf"END-{mark}:\d+:".encode(), within_s), mark)
         if check and code != "0":
             raise GuestError(f"{script}: ended with {code}: {printed[-2000:]}")
-        return printed.strip("\n")
+        return printed
 
     def type(self, line: str) -> None:
         """Type a line at the shell, whatever becomes of it."""
