@@ -41,3 +41,7 @@ def test_every_limit_is_used_and_a_test_stands_at_it(name: str) -> None:
 
 def test_what_is_named_here_exists() -> None:
     assert set(LIMITS) >= NOT_YET
+
+
+def test_every_limit_has_one_line() -> None:
+    assert sorted(LIMITS) == sorted(set(LIMITS))
