@@ -1,8 +1,9 @@
 """Settings on trial: they go back by themselves unless somebody says in time that they are right.
 
-Beside `relay.toml` lie `relay.toml.before`, what stood there before the last change, and for as long as a change is on
-trial `relay.toml.trial`, one JSON object: until when, in seconds since the machine started, and of which start those
-are. A machine that started anew has not heard that the change is right.
+Beside `relay.toml` lie `relay.toml.before`, what stood there before the last change, `network.before`, what the network
+went back to then if that change was one of the network, and for as long as a change is on trial `relay.toml.trial`, one
+JSON object: until when, in seconds since the machine started, and of which start those are. A machine that started anew
+has not heard that the change is right.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from typing import Self
 
 FILE_NAME = "relay.toml.trial"
 BEFORE = "relay.toml.before"
+NETWORK_BEFORE = "network.before"
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -56,11 +58,13 @@ class Trial:
 
     def left_s(self, now: Uptime) -> float:
         """Return how long somebody still has to say that it is right, in seconds; 0: it goes back."""
-        if self.begun.boot and now.boot and self.begun.boot != now.boot:
-            return 0.0
-        if now.seconds < self.begun.seconds:
+        if not self.is_of_this_start(now) or now.seconds < self.begun.seconds:
             return 0.0
         return max(0.0, self.until_s - now.seconds)
+
+    def is_of_this_start(self, now: Uptime) -> bool:
+        """Return whether the machine has run since it was begun, as far as anybody can tell."""
+        return not (self.begun.boot and now.boot) or self.begun.boot == now.boot
 
     def render(self) -> bytes:
         """Return it as the file shows it."""

@@ -40,9 +40,9 @@ def move(folder: Path, before: Config, after: Config, phrases: tuple[str | None,
     from relay.cli.house import move_key, settle_key
 
     old_file = own_key_file(folder)
+    move_key(folder, before, after, phrases)
     # Nobody goes back to settings that name another key.
     (folder / BEFORE).unlink(missing_ok=True)
-    move_key(folder, before, after, phrases)
     write_whole(folder / FILE_NAME, after.render().encode())
     settle_key(folder, after, phrases[1])
     if after.store.key_source != "file" or folder / after.store.key_file != old_file:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from relay.base.limits import NETWORK_WAIT_S
+from relay.base.trial import NETWORK_BEFORE
 from relay.box.network_addressing import by_interface
 from relay.box.network_bus import NetworkUnavailableError
 from relay.box.network_changes import Step, WayBack
 from relay.box.network_service import NetworkService, open_network_service
-from relay.cli.files import sync_folder, write_whole
+from relay.cli.files import write_whole
 
-BEFORE = "network.before"
 # The service's own timer is the last resort: whoever looks after the trial comes first.
 SLACK_S = 5.0
 _SHOW_TIMEOUT_S = 3.0
@@ -146,19 +146,12 @@ def settings_in_force() -> dict[str, str]:
 
 def save_ways(folder: Path, ways: list[WayBack]) -> None:
     """Write where the network goes back to."""
-    write_whole(folder / BEFORE, json.dumps([way.render() for way in ways]).encode("ascii"))
-
-
-def forget_ways(folder: Path) -> None:
-    """The last change was not one of the network."""
-    if (folder / BEFORE).exists():
-        (folder / BEFORE).unlink()
-        sync_folder(folder)
+    write_whole(folder / NETWORK_BEFORE, json.dumps([way.render() for way in ways]).encode("ascii"))
 
 
 def load_ways(folder: Path) -> list[WayBack]:
     """Return where the network goes back to; nowhere where that cannot be read."""
     try:
-        return [WayBack.parse(fields) for fields in json.loads((folder / BEFORE).read_bytes())]
+        return [WayBack.parse(fields) for fields in json.loads((folder / NETWORK_BEFORE).read_bytes())]
     except (OSError, ValueError, KeyError, TypeError):
         return []

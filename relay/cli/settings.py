@@ -17,7 +17,7 @@ from relay.base import trial
 from relay.base.config import FILE_NAME, Config, load
 from relay.base.errors import ConfigError, ConflictError, InvalidInputError, RelayError
 from relay.base.limits import FROM_AFAR_TRIAL_S, MAX_TRIAL_S, MIN_TRIAL_S, NETWORK_WAIT_S
-from relay.base.trial import BEFORE, Now, Trial, Uptime
+from relay.base.trial import BEFORE, NETWORK_BEFORE, Now, Trial, Uptime
 from relay.cli import own_ca
 from relay.cli.files import sync_folder, write_whole
 from relay.cli.key_move import is_moved, move
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from relay.cli.network_trial import NetworkChange
 
 _NOTHING_ON_TRIAL = "nothing is on trial"
-# As in relay.box.network_addressing and relay.cli.network_trial, whose library most changes do without.
+# As in relay.box.network_addressing, whose library most changes do without.
 _NETWORK = "network."
-NETWORK_BEFORE = "network.before"
 
 
 def change(
@@ -76,11 +75,9 @@ def change(
         if confirm_s is not None:
             raise ConflictError("where the key is cannot be tried: apply it without a time to go back")
         move(folder, before, after, phrases)
+        _forget_ways(folder)
         return {"changed": True, "restart_needed": True, "restarting": _start_again(folder)}
-    if (folder / NETWORK_BEFORE).exists():
-        # It belongs to the change before this one.
-        (folder / NETWORK_BEFORE).unlink()
-        sync_folder(folder)
+    _forget_ways(folder)
     write_whole(folder / BEFORE, before.render().encode())
     if confirm_s is not None:
         put_on_trial(folder, Trial(now(), 0.0, settings=True), confirm_s)
@@ -137,7 +134,7 @@ class _Both:
     def _keep_ways(self) -> None:
         from relay.cli import network_trial
 
-        network_trial.forget_ways(self._folder)
+        _forget_ways(self._folder)
         save_before(self._folder)
         network_trial.save_ways(self._folder, self._network.ways)
 
@@ -305,15 +302,20 @@ def _go_back(folder: Path, found: Trial, now: Now, *, again: bool = True) -> boo
 def _take_network_back(folder: Path, found: Trial, now: Now) -> None:
     from relay.cli import network_trial
 
-    present = now().boot
-    same_start = not (found.begun.boot and present and found.begun.boot != present)
-    network_trial.go_back(folder, found.checkpoint, same_start=same_start)
+    network_trial.go_back(folder, found.checkpoint, same_start=found.is_of_this_start(now()))
 
 
 def _restore(folder: Path) -> None:
     data = _read(folder / BEFORE)
     if data and data != _read(folder / FILE_NAME):
         write_whole(folder / FILE_NAME, data)
+
+
+def _forget_ways(folder: Path) -> None:
+    """Where the network goes back to belongs to the change before this one."""
+    if (folder / NETWORK_BEFORE).exists():
+        (folder / NETWORK_BEFORE).unlink()
+        sync_folder(folder)
 
 
 def _end(folder: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from relay.app.house import unlock
 from relay.base.config import Config, StoreConfig, load
 from relay.base.errors import ConflictError, KeyAbsentError, RelayError, WrongKeyError
+from relay.base.trial import NETWORK_BEFORE
 from relay.cli import key_move, settings
 from relay.cli.key_move import is_moved
 from relay.store import keyring
@@ -74,12 +75,24 @@ def test_a_place_that_does_not_work_changes_nothing(box: Path) -> None:
     assert keys(box) == made
 
 
+def test_a_move_that_is_refused_leaves_what_could_be_gone_back_to(box: Path) -> None:
+    keys(box)
+    settings.change(box, {"log.level": "debug"}, None)
+    with pytest.raises(RelayError, match="no TPM"):
+        settings.change(box, {"store.key_source": "tpm", "store.tpm_device": str(box / "none")}, None)
+    settings.go_back(box)
+    assert load(box).log.level == "info"
+
+
 def test_a_move_is_not_tried_and_not_taken_back(box: Path) -> None:
     keys(box)
     settings.change(box, {"log.level": "debug"}, None)
     with pytest.raises(ConflictError, match="cannot be tried"):
         settings.change(box, {"store.key_source": "passphrase"}, 60.0, phrases=(None, PHRASE))
+    # Where the network went back to before that is another change's.
+    (box / NETWORK_BEFORE).write_text("[]")
     settings.change(box, {"store.key_source": "passphrase"}, None, phrases=(None, PHRASE))
+    assert not (box / NETWORK_BEFORE).exists()
     with pytest.raises(ConflictError, match="no earlier settings"):
         settings.go_back(box)
 
