@@ -13,7 +13,7 @@ from typing import Any
 from relay.base.limits import NETWORK_WAIT_S
 from relay.base.trial import NETWORK_BEFORE
 from relay.box.network_addressing import by_interface
-from relay.box.network_bus import NetworkUnavailableError
+from relay.box.network_bus import NetworkRefusedError, NetworkUnavailableError
 from relay.box.network_changes import Step, WayBack
 from relay.box.network_service import NetworkService, open_network_service
 from relay.cli.files import write_whole
@@ -27,6 +27,7 @@ class NetworkChange:
     """One change, checked, with nothing touched yet.
 
     Attributes:
+        wait_s: how long it may take, each interface its time.
         checkpoint: what the service goes back to, once it has begun.
         notes: what people should know of it.
     """
@@ -34,6 +35,7 @@ class NetworkChange:
     def __init__(self, service: NetworkService, steps: list[Step]) -> None:
         self._service = service
         self._steps = steps
+        self.wait_s = NETWORK_WAIT_S * len(steps)
         self.checkpoint = ""
         self.notes: list[str] = []
 
@@ -42,14 +44,14 @@ class NetworkChange:
         """Where each interface goes back to."""
         return [step.way_back for step in self._steps]
 
-    def begin(self, confirm_s: float | None) -> None:
+    def begin(self, confirm_s: float) -> None:
         """Have the service go back by itself, from now on.
 
         Raises:
             ConflictError: somebody else is changing the network.
         """
         devices = [step.device for step in self._steps]
-        self.checkpoint = self._service.changes.begin(devices, NETWORK_WAIT_S + (confirm_s or 0.0) + SLACK_S)
+        self.checkpoint = self._service.changes.begin(devices, self.wait_s + confirm_s + SLACK_S)
 
     def carry_out(self) -> None:
         """Make it, in memory.
@@ -64,8 +66,13 @@ class NetworkChange:
         self._service.changes.prolong(self.checkpoint, confirm_s + SLACK_S)
 
     def keep(self) -> None:
-        """Make it last."""
-        self._service.changes.keep(self.checkpoint, [way.profile for way in self.ways])
+        """Make it last.
+
+        Raises:
+            NetworkRefusedError: the service had gone back already.
+        """
+        if not self._service.changes.keep(self.checkpoint, [way.profile for way in self.ways]):
+            raise NetworkRefusedError("the network service went back by itself: everything is as it was before")
 
     def go_back(self) -> None:
         """Take it back."""

@@ -16,7 +16,7 @@ from relay.admin.client import ask
 from relay.base import trial
 from relay.base.config import FILE_NAME, Config, load
 from relay.base.errors import ConfigError, ConflictError, InvalidInputError, RelayError
-from relay.base.limits import FROM_AFAR_TRIAL_S, MAX_TRIAL_S, MIN_TRIAL_S, NETWORK_WAIT_S
+from relay.base.limits import FROM_AFAR_TRIAL_S, MAX_TRIAL_S, MIN_TRIAL_S
 from relay.base.trial import BEFORE, NETWORK_BEFORE, Now, Trial, Uptime
 from relay.cli import own_ca
 from relay.cli.files import sync_folder, write_whole
@@ -105,11 +105,11 @@ class _Both:
         if self._before and self._after and is_moved(self._before.store, self._after.store):
             raise ConflictError("where the key is and the network are changed one after the other")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        network.begin(confirm_s)
+        network.begin(confirm_s or 0.0)
         try:
             self._keep_ways()
-            if confirm_s is not None:
-                self._put(now, NETWORK_WAIT_S + confirm_s)
+            # Also one that is not tried goes back, both parts of it, from a power cut before its end.
+            self._put(now, network.wait_s + (confirm_s or 0.0))
             network.carry_out()
             if confirm_s is not None:
                 network.prolong(confirm_s)
@@ -119,6 +119,7 @@ class _Both:
                 write_whole(folder / FILE_NAME, self._after.render().encode())
             if confirm_s is None:
                 network.keep()
+                _end(folder)
         except BaseException:
             self._undo()
             raise

@@ -336,3 +336,44 @@ def test_a_power_cut_at_any_write_of_a_trial_leaves_a_box_as_it_was(
     assert fake.addresses("eth0") == []
     assert not (home / FILE_NAME).exists()
     assert settings.change(home, BOTH, None, machine)["changed"]
+
+
+def test_a_power_cut_before_the_network_is_kept_takes_the_settings_back_with_it(
+    fake: Fake, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(_change: object) -> None:
+        raise PowerCutError
+
+    with monkeypatch.context() as cutting:
+        cutting.setattr(network_trial.NetworkChange, "keep", cut)
+        cutting.setattr(settings._Both, "_undo", lambda _both: None)
+        machine = Machine()
+        with pytest.raises(PowerCutError):
+            settings.change(home, BOTH, None, machine)
+    fake.power_cut()
+    machine.boot = "2"
+    settings.settle(home, machine, starting=True)
+    assert (load(home).log.level, fake.addresses("eth0")) == ("info", [])
+
+
+def test_a_network_that_went_back_by_itself_is_not_called_changed(
+    fake: Fake, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = network_trial.NetworkChange.keep
+
+    def late(change: network_trial.NetworkChange) -> None:
+        fake.restart()
+        keep(change)
+
+    monkeypatch.setattr(network_trial.NetworkChange, "keep", late)
+    with pytest.raises(NetworkRefusedError, match="went back by itself"):
+        settings.change(home, BOTH, None)
+    assert (load(home).log.level, fake.addresses("eth0")) == ("info", [])
+    assert not (home / FILE_NAME).exists()
+
+
+@pytest.mark.usefixtures("fake")
+def test_each_interface_has_its_time_before_the_service_goes_back() -> None:
+    with network_trial.checked_change({**FIXED, "network.eth1.address": "198.51.100.5/24"}) as change:
+        assert change is not None
+        assert change.wait_s == 2 * NETWORK_WAIT_S
