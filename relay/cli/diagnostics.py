@@ -24,6 +24,7 @@ from relay.base.ids import ServerName
 from relay.base.limits import MAX_DIAGNOSTICS_BYTES, MAX_DIAGNOSTICS_LINE_CHARACTERS, MAX_DIAGNOSTICS_LOG_LINES
 from relay.base.typed_toml import read_toml
 from relay.cli.redaction import HIDDEN, Redactor, is_everybodys
+from relay.cli.usual import is_appliance
 
 Operate = Callable[[dict[str, Any]], dict[str, Any]]
 """Carries out a request to the box, running or not."""
@@ -48,7 +49,7 @@ _KINDS = {
     "client.public_url": "url",
     "standby.target": "url",
 }
-_SECRET_FILES = ("dns.key_file", "standby.credentials_file")
+_SECRET_FILES = ("acme.eab_key_file", "dns.key_file", "standby.credentials_file")
 _NOT_IN_IT = (
     "Not in it: messages, files, rooms, contacts, passwords, keys, tokens, addresses, names of people, servers, hosts",
     "and networks. Of the console: commands without what they name, errors, how much was said.",
@@ -84,6 +85,9 @@ def diagnose(folder: Path, operate: Operate, around: Surroundings, transcript: I
     """Return the text, at most MAX_DIAGNOSTICS_BYTES of printable ASCII; it raises nothing."""
     redactor = Redactor()
     redactor.learn("host", around.host)
+    if not is_appliance(folder):
+        # Wherever else somebody keeps it may be called after them.
+        redactor.name("folder", str(folder))
     # In this order the names in one section are known to the next.
     sections = {
         "settings": _guarded(lambda: _settings(folder, redactor)),

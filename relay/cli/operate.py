@@ -393,7 +393,7 @@ def _diagnostics(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     transcript = fields.get("transcript", [])
     if not isinstance(transcript, list) or not all(isinstance(line, str) for line in transcript):
         raise InvalidInputError("the transcript is a list of texts")
-    around = look_around()
+    around, folder = look_around(), folder.absolute()
     # The journal is shown to root, whose files in the state folder the service could not open.
     act_as_owner(folder)
     return {"text": diagnose(folder, partial(operate, folder), around, transcript)}

@@ -69,7 +69,9 @@ _MATRIX = re.compile(r"(?:[@#!][^\s:,;\"'<>]{1,255}:[A-Za-z0-9.\-\[\]:]+|[!$][A-
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]*)://([^\s\"'<>]+)")
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _MAC = re.compile(r"\b(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\b")
-_ADDRESS = re.compile(r"(?<![\w.:])\[?((?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7})\]?(?![\w])")
+_ADDRESS = re.compile(
+    r"(?<![\w.:])\[?((?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:(?:\.\d{1,3}){3})?)\]?(?![\w])"
+)
 _SECRET = re.compile(
     r"(?i)\b((?:\w*_)?(?:password|passphrase|secret|token|psk|bearer|authorization|hmac))(\"?\s*[:=]\s*)\S+"
 )
@@ -80,6 +82,7 @@ _QUOTED = re.compile(r"(?<![\w])('[^'\n]*'|\"[^\"\n]*\")(?![\w])")
 _RANDOM = re.compile(r"(?<![\w/.-])[A-Za-z0-9+_=-]{12,}(?![\w/.])")
 _DOTTED = re.compile(r"(?<![\w/.@<-])(?:[\w-]+\.)+[\w-]+(?![\w/>])")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
+_OWN_KEY = re.compile(r"[a-z][a-z0-9_]*")
 _LONG = 16
 _NUMBER = re.compile(r"[\d.]+\w{0,3}|v?\d[\w.+~-]*")
 _CONTROL = re.compile(r"[^ -~]")
@@ -125,7 +128,7 @@ class Redactor:
             case bool() | int() | float() | None:
                 return value
             case dict():
-                return {str(name): self.value(str(name), inner) for name, inner in value.items()}
+                return {self._key(str(name)): self.value(str(name), inner) for name, inner in value.items()}
             case list() | tuple():
                 return [self.value(key, inner) for inner in value]
         return self.text(str(value)) if key in _SHOWN_TEXTS else self.name(_KNOWN_KEYS.get(key, "name"), str(value))
@@ -138,12 +141,19 @@ class Redactor:
             event = None
         if not isinstance(event, dict):
             return self.text(line)
-        shown = {name: self.value(name, value) for name, value in event.items()}
-        return _CONTROL.sub("?", " ".join(f"{name}={value}" for name, value in shown.items()))
+        shown = [f"{self._key(name)}={self.value(name, value)}" for name, value in event.items()]
+        return _CONTROL.sub("?", " ".join(shown))
 
     def counts(self) -> dict[str, int]:
         """Return how many names of each kind were replaced."""
         return dict(sorted(self._counts.items()))
+
+    def _key(self, name: str) -> str:
+        """Return what a value is kept under: a word of the box's own as it is, any other as a name."""
+        if _OWN_KEY.fullmatch(name):
+            return name
+        shown = self.text(name)
+        return self.name("name", name) if shown == name else shown
 
     def _steps(self) -> list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]]:
         return [

@@ -16,6 +16,8 @@ SECTIONS = ("settings", "people", "status", "machine", "doctor", "flash", "units
 SETTINGS = {
     "acme.directory": "https://ca.annas-authority.example/directory",
     "acme.contact": "anna.private@mail.example",
+    "acme.eab_key_id": "annas-account",
+    "acme.eab_key_file": "eab.key",
     "dns.method": "rfc2136",
     "dns.server": "ns.annas-provider.example",
     "dns.user": "annas-dyndns-user",
@@ -26,7 +28,17 @@ SETTINGS = {
     "standby.credentials_file": "standby.credentials",
     "log.level": "debug",
 }
-PRIVATE = ("anna", "Anna", "192.0.2.77", "cellar", "kitchen", "c2VjcmV0LXRzaWc", "T0psecretUser", "hunter22")
+PRIVATE = (
+    "anna",
+    "Anna",
+    "192.0.2.77",
+    "cellar",
+    "kitchen",
+    "c2VjcmV0LXRzaWc",
+    "T0psecretUser",
+    "hunter22",
+    "eab-secret",
+)
 
 
 def answer(fields: dict[str, Any]) -> dict[str, Any]:
@@ -52,6 +64,7 @@ def box(tmp_path: Path) -> Path:
     config = Config(server=ServerConfig(name=ServerName("home.annas-house.example"))).with_settings(SETTINGS)
     (tmp_path / FILE_NAME).write_text(config.render())
     (tmp_path / "tsig.key").write_text('key "annas-key" { algorithm hmac-sha256; secret "c2VjcmV0LXRzaWc"; };')
+    (tmp_path / "eab.key").write_text("eab-secret\n")
     (tmp_path / "standby.credentials").write_text("user: T0psecretUser\npassword: hunter22\n")
     return tmp_path
 
@@ -60,7 +73,7 @@ def test_it_says_what_helps_and_names_nobody(box: Path) -> None:
     log = [
         ("2026-11-23T22:00:00Z relay.service", '{"event": "app.opened", "boot": 3, "who": "Anna"}'),
         ("2026-11-23T22:00:01Z relay.service", "Traceback\n  File x.py, line 1\nKeyError: '@anna:far.example'"),
-        ("2026-11-23T22:00:02Z relay.service", "T0psecretUser hunter22 c2VjcmV0LXRzaWc annas-dyndns-user"),
+        ("2026-11-23T22:00:02Z relay.service", "T0psecretUser hunter22 c2VjcmV0LXRzaWc annas-dyndns-user eab-secret"),
     ]
     around = Surroundings(AROUND.units, log, NOW, "kitchen-pi")
     text = diagnose(box, answer, around, ["relay> status", "error: kitchen-pi is not anna"])
@@ -97,9 +110,11 @@ def test_the_same_box_gives_the_same_text(box: Path) -> None:
 @pytest.mark.parametrize("operate", [damaged, broken])
 @pytest.mark.parametrize("settings", [b"not toml: anna\n", b"\0" * 200, b"[server]\nextra = 1\nname = 7\n", None])
 def test_whatever_is_broken_the_rest_is_there(tmp_path: Path, operate: Any, settings: bytes | None) -> None:
+    folder = tmp_path / "annas things"
+    folder.mkdir()
     if settings is not None:
-        (tmp_path / FILE_NAME).write_bytes(settings)
-    text = diagnose(tmp_path, operate, AROUND)
+        (folder / FILE_NAME).write_bytes(settings)
+    text = diagnose(folder, operate, AROUND)
     assert [line[3:-3] for line in text.splitlines() if line.startswith("== ")] == list(SECTIONS)
     assert "could not be looked at" in text
     assert "anna" not in text

@@ -100,6 +100,25 @@ def test_a_status_shows_numbers_and_the_boxs_own_words() -> None:
     assert redactor.value("fault", "box.example has a fault") == "<server-1> has a fault"
 
 
+def test_an_ipv4_address_within_ipv6_leaves_none_of_itself() -> None:
+    assert Redactor().text("from ::ffff:203.0.113.7, [::ffff:192.168.1.9]:8448") == (
+        "from <private-address-1>, [<private-address-2>]:8448"
+    )
+
+
+def test_names_that_things_are_kept_under_are_replaced_too() -> None:
+    routers = {"192.168.17.1": {"silent": False}, "fe80::17%wlan0": {"silent": True}, "anna's": {}}
+    assert Redactor().value("status", {"routers": routers, "peak_memory_mib": 7.5}) == {
+        "routers": {
+            "<private-address-1>": {"silent": False},
+            "<private-address-2>%wlan0": {"silent": True},
+            "<name-1>": {},
+        },
+        "peak_memory_mib": 7.5,
+    }
+    assert Redactor().log_line('{"event": "app.opened", "10.0.0.7": 1}') == "event=app.opened <private-address-1>=1"
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::", "[::]", "0.0.0.0", "::1"])
 def test_addresses_that_every_machine_has_name_nobody(host: str) -> None:
     assert is_everybodys(host)
