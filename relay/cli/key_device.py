@@ -1,7 +1,5 @@
 """Which device holds the board's key, and what a unit needs to reach it: nothing where the board has none."""
 
-import grp
-import os
 from pathlib import Path
 
 from relay.box.otp import DEVICE as MAILBOX
@@ -13,20 +11,11 @@ _DEVICES = {"tpm2": (TPM, "rw"), "rpi-otp": (MAILBOX, "r")}
 
 
 def device_lines(keystore: Keystore, root: Path = Path("/")) -> list[str]:
-    """Return the lines of a unit's drop-in that open the key's device to it, and no other device."""
+    """Return the lines of a unit's drop-in that open the key's device to it, and no other device.
+
+    The device belongs to the relay's user (`hw/60-doorstep.rules`): the unit needs no group for it.
+    """
     if keystore.kind not in _DEVICES:
         return []
     device, access = _DEVICES[keystore.kind]
-    place = root / device.relative_to("/")
-    if not place.exists():
-        return []
-    group = _group(place)
-    return [f"DeviceAllow={device} {access}", *([f"SupplementaryGroups={group}"] if group else [])]
-
-
-def _group(device: Path) -> str:
-    number = os.stat(device).st_gid
-    try:
-        return grp.getgrgid(number).gr_name if number else ""
-    except KeyError:
-        return ""
+    return [f"DeviceAllow={device} {access}"] if (root / device.relative_to("/")).exists() else []
