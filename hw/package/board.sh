@@ -3,10 +3,12 @@
 # when it is installed; a start does it again on another board than last time: a card moves, and an image is built elsewhere.
 set -eu
 
-home=/usr/lib/doorstep
-state=/var/lib/doorstep
-units=/etc/systemd/system
-known=/etc/doorstep/board
+home=${DOORSTEP_HOME:-/usr/lib/doorstep}
+state=${DOORSTEP_STATE:-/var/lib/doorstep}
+etc=${DOORSTEP_ETC:-/etc}
+relay=$home/current/bin/relay
+units=$etc/systemd/system
+known=$etc/doorstep/board
 
 identity() {
     {
@@ -20,9 +22,10 @@ running() { [ -d /run/systemd/system ]; }
 # drop_in FILE OPTION: what `relay board OPTION` prints; nothing printed, no file.
 drop_in() {
     mkdir -p "${1%/*}"
-    if ! /usr/bin/relay board --state "$state" "$2" >"$1.new"; then
+    if ! "$relay" board --state "$state" "$2" >"$1.new"; then
         # A release that does not run says nothing; what the one before it said still counts.
         rm -f "$1.new"
+        silent=yes
     elif [ -s "$1.new" ]; then
         mv "$1.new" "$1"
     else
@@ -31,13 +34,16 @@ drop_in() {
 }
 
 ports() {
-    /usr/bin/relay board --state "$state" --json |
+    "$relay" board --state "$state" --json |
         "$(cat "$home/current/python")" -c \
             'import json, sys; print(*(port["dev"].removeprefix("/dev/") for port in json.load(sys.stdin)["console"]))'
 }
 
 consoles() {
-    wanted=$(ports) || return 0
+    wanted=$(ports) || {
+        silent=yes
+        return 0
+    }
     for link in "$units"/dev-*.device.wants/relay-console@*.service; do
         [ -L "$link" ] || continue
         port=${link##*/relay-console@} port=${port%.service}
@@ -61,6 +67,7 @@ consoles() {
     done
 }
 
+silent=
 now=$(identity)
 if [ "${1:-}" = --if-changed ] && [ "$(cat "$known" 2>/dev/null)" = "$now" ]; then
     exit 0
@@ -68,9 +75,13 @@ fi
 drop_in "$units/relay.service.d/50-board.conf" --systemd
 # A console that sets a box up reaches the device that can hold its key, where the board has one.
 drop_in "$units/relay-console@.service.d/50-board.conf" --console
-drop_in /etc/systemd/system.conf.d/60-doorstep.conf --watchdog
+drop_in "$etc/systemd/system.conf.d/60-doorstep.conf" --watchdog
 # systemd takes its own settings up at once, too.
 ! running || systemctl daemon-reexec || :
 systemctl daemon-reload || :
 consoles
-echo "$now" >"$known"
+# What was not said is asked for at the next start. What was is on flash before the board counts as known.
+if [ -z "$silent" ]; then
+    sync
+    echo "$now" >"$known"
+fi
