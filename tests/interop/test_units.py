@@ -106,3 +106,10 @@ def test_a_credential_that_nobody_made_keeps_no_service_from_starting() -> None:
     for path in UNITS.glob("*.service"):
         for credential in re.findall(r"^LoadCredential\w*=(.*)$", path.read_text(), re.MULTILINE):
             assert re.fullmatch(r"[\w.]+", credential), f"{path.name}: {credential}"
+
+
+def test_nothing_that_can_be_enabled_runs_on_without_the_package() -> None:
+    removal = (UNITS.parent / "hw/package/prerm").read_text()
+    for path in UNITS.iterdir():
+        if "\n[Install]\n" in path.read_text():
+            assert path.name.replace("@.service", "@*.service") in removal
