@@ -5,18 +5,13 @@ its serial line, starts it again, and once more without its boot partition. Prin
 """
 
 import argparse
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from tests.card import inspection, life, making
 from tests.card.machine import EMULATIONS
-from tests.guest.findings import Findings, MissError
-from tests.guest.image import MissingError
-from tests.guest.machine import GuestError
+from tests.guest.acceptance import accept, require
+from tests.guest.findings import Findings
 
 _MOST_MINUTES = 150
 
@@ -30,29 +25,13 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave images, cards and logs where they are")
     asked = parser.parse_args()
     boards = asked.board or list(EMULATIONS)
-    if lacking := making.missing_programs(boards):
-        print(f"This machine lacks: {' '.join(lacking)}. As root: apt-get install {' '.join(lacking)}")
-        return 1
-    findings = Findings()
-    folder = Path(tempfile.mkdtemp(prefix="doorstep-card-"))
-    verdict = "MISSED"
-    signal.signal(signal.SIGALRM, _too_late)
-    signal.signal(signal.SIGTERM, _told_to_end)
-    signal.alarm(_MOST_MINUTES * 60)
-    try:
+    require(making.missing_programs(boards))
+
+    def look(findings: Findings, folder: Path) -> None:
         for board in boards:
             _one(board, asked, folder, findings)
-        verdict = "Nothing was missed"
-    except (MissError, MissingError, GuestError, TimeoutError, OSError, subprocess.SubprocessError) as error:
-        print(f"MISSED: {error}", flush=True)
-    finally:
-        signal.alarm(0)
-        print(findings.table(verdict), flush=True)
-        if asked.keep or verdict == "MISSED":
-            print(f"images, cards and logs: {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    return 0 if verdict != "MISSED" else 1
+
+    return accept("card", look, within_minutes=_MOST_MINUTES, keep=asked.keep)
 
 
 def _one(board: str, asked: argparse.Namespace, folder: Path, findings: Findings) -> None:
@@ -67,19 +46,12 @@ def _one(board: str, asked: argparse.Namespace, folder: Path, findings: Findings
                 findings.see(f"{board}: bytes that differ when it is built again", differing)
                 again.unlink()
     else:
-        image = next(asked.images.glob(f"doorstep_{board}_*.img"))
+        found = sorted(asked.images.glob(f"doorstep_{board}_*.img"))
+        findings.expect(found, f"there is no image of {board} in {asked.images}")
+        image = found[0]
     with findings.stage(f"{board}: looked into"):
         inspection.inspect(image, board, findings)
     life.live(board, image, folder, findings)
-
-
-def _too_late(_number: int, _frame: object) -> None:
-    raise TimeoutError(f"it takes longer than {_MOST_MINUTES} minutes")
-
-
-def _told_to_end(_number: int, _frame: object) -> None:
-    # The boards go down with this process.
-    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,12 @@
 
 import os
 import shutil
-import subprocess
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.guest.image import Image
-from tests.guest.machine import CLIENT_PORT, FEDERATION_PORT, GuestError, GuestMachine
+from tests.guest.qemu import ANY_PROMPT, EmulatedMachine, GuestError
 
 # A card is larger than its image; an emulated SD card is as large as a power of two.
 CARD_BYTES = 4 << 30
@@ -69,7 +67,7 @@ EMULATIONS = {
 }
 
 
-class CardMachine(GuestMachine):
+class CardMachine(EmulatedMachine):
     """A board of this kind with a copy of the card image in it; off until `power_on`.
 
     Args:
@@ -80,9 +78,7 @@ class CardMachine(GuestMachine):
 
     def __init__(self, folder: Path, board: str, card: Path, start_by: tuple[Path, Path, Path, str] | None) -> None:
         self._emulation, self._start_by = EMULATIONS[board], start_by
-        nothing = folder.with_name(f"{folder.name}-carried")
-        nothing.mkdir(parents=True, exist_ok=True)
-        super().__init__(folder, Image(card, Path(), Path()), nothing)
+        super().__init__(folder, card)
         os.truncate(self._disk, CARD_BYTES)
         if self._emulation.firmware is not None:
             shutil.copyfile(self._emulation.firmware[1], folder / "variables.fd")
@@ -92,23 +88,14 @@ class CardMachine(GuestMachine):
         """The card as the board has left it; to be looked at while the board is off."""
         return self._disk
 
-    # Nobody holds wires to light and button: these boards differ in their chips.
-    def _wire(self) -> None:
-        pass
-
-    def _unwire(self) -> None:
-        pass
-
     def _command(self, clock: str) -> list[str]:
         board = self._emulation
-        forwards = f"hostfwd=tcp:127.0.0.1:{self.client_port}-:{CLIENT_PORT}"
-        forwards += f",hostfwd=tcp:127.0.0.1:{self.federation_port}-:{FEDERATION_PORT}"
         interface = "if=none,id=disk" if board.card else "if=sd"
         command = [
             *(board.program, *board.options, "-accel", "tcg", "-nodefaults", "-display", "none", "-no-reboot"),
             *("-rtc", f"base={clock}"),
             *("-drive", f"{interface},file={self._disk},format=raw,cache=none", *board.card, *board.more),
-            *("-netdev", f"user,id=net,{forwards}", "-device", f"{board.ethernet},netdev=net"),
+            *("-netdev", self._network, "-device", f"{board.ethernet},netdev=net"),
             *("-qmp", f"unix:{self._sockets}/control,server=on,wait=off", "-chardev", "pty,id=cable"),
             *("-chardev", f"socket,id=shell,path={self._sockets}/shell,server=on,wait=off"),
             *(["-serial", f"file:{self._folder}/first-line.log"] * board.cable), "-serial", "chardev:cable",
@@ -148,16 +135,8 @@ class CardMachine(GuestMachine):
         Raises:
             GuestError: it is not.
         """
-        assert self._process is not None
-        begun = time.monotonic()
         self.control("system_powerdown")
-        try:
-            self._process.wait(_OFF_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            raise GuestError("the power button turns nothing off") from None
-        finally:
-            self.power_cut()
-        return time.monotonic() - begun
+        return self._wait_until_off(_OFF_WITHIN_S)
 
     def take_shell(self, within_s: float) -> None:
         """Meet the root shell that the boot entry asked for.
@@ -165,16 +144,13 @@ class CardMachine(GuestMachine):
         Raises:
             GuestError: it never came.
         """
-        assert self._shell is not None
         deadline = time.monotonic() + within_s
         while True:
-            self._shell.sendall(b"\r")
+            self.type("")
             try:
-                self._expect(rb"[#$] ?(\x1b\[\?2004h)?$", 10)
+                self._expect(ANY_PROMPT, 10)
                 break
             except GuestError:
                 if time.monotonic() > deadline:
                     raise
-        prompt = "PS1='GUEST-''READY# '"
-        self._shell.sendall(f"stty -echo; export TERM=dumb PAGER=cat SYSTEMD_COLORS=0; {prompt}\r".encode())
-        self._expect(rb"GUEST-READY# $", 60)
+        self._use_shell()

@@ -7,21 +7,20 @@ machine and loses its power in the middle of traffic. Prints a table of what was
 
 import argparse
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import trustme
 
 from tests.guest import federation, hangs, kernel, keys, provisioning, wrong_clock
+from tests.guest.acceptance import accept, require
 from tests.guest.cable import Cable
-from tests.guest.findings import Findings, MissError
+from tests.guest.findings import Findings
 from tests.guest.guest_box import CONSOLE, STATE, GuestBox
 from tests.guest.image import ARCH, ROOT, SUITE, MissingError, guest_image, missing_programs
-from tests.guest.machine import MEMORY_MIB, GuestError, GuestMachine
+from tests.guest.machine import MEMORY_MIB, GuestMachine
 
 MOST_RELAY_MIB = 64
 CUTS = 2
@@ -34,40 +33,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./box test guest", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the disk and the logs where they are")
     asked = parser.parse_args()
-    if lacking := missing_programs():
-        print(f"This machine lacks: {' '.join(lacking)}. As root: apt-get install {' '.join(lacking)}")
-        return 1
-    findings = Findings()
-    folder = Path(tempfile.mkdtemp(prefix="doorstep-guest-"))
-    verdict = "MISSED"
+    require(missing_programs())
     try:
         image = guest_image()
-        signal.signal(signal.SIGALRM, _too_late)
-        signal.signal(signal.SIGTERM, _told_to_end)
-        signal.alarm(_MOST_MINUTES * 60)
+    except MissingError as error:
+        sys.exit(str(error))
+
+    def look(findings: Findings, folder: Path) -> None:
         authority = trustme.CA()
         with GuestMachine(folder / "guest", image, _carried(folder / "carried", authority)) as machine:
             _live(machine, folder, authority, findings)
-        verdict = "Nothing was missed"
-    except (MissError, MissingError, GuestError, TimeoutError, OSError, subprocess.SubprocessError) as error:
-        print(f"MISSED: {error}", flush=True)
-    finally:
-        signal.alarm(0)
-        print(findings.table(verdict), flush=True)
-        if asked.keep or verdict == "MISSED":
-            print(f"disk and logs: {folder}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-    return 0 if verdict != "MISSED" else 1
 
-
-def _too_late(_number: int, _frame: object) -> None:
-    raise TimeoutError(f"it takes longer than {_MOST_MINUTES} minutes")
-
-
-def _told_to_end(_number: int, _frame: object) -> None:
-    # The guest goes down with this process.
-    sys.exit(1)
+    return accept("guest", look, within_minutes=_MOST_MINUTES, keep=asked.keep)
 
 
 def _carried(folder: Path, authority: trustme.CA) -> Path:

@@ -1,4 +1,4 @@
-"""What a run of the guest showed: said as it happens, and once more as a table at the end."""
+"""What a run showed: said as it happens, and once more as a table at the end."""
 
 import time
 from collections.abc import Iterator
@@ -20,9 +20,11 @@ class Findings:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Say what is tried now and how long it took."""
-        begun, self._stage = time.monotonic(), name
+        begun, before = time.monotonic(), self._stage
+        self._stage = name
         self._say(f"{name} ...")
         yield
+        self._stage = before
         self._say(f"{name}: done in {time.monotonic() - begun:.0f} s")
 
     def see(self, what: str, value: object) -> None:
@@ -37,7 +39,7 @@ class Findings:
             MissError: it does not; the message names the stage.
         """
         if not holds:
-            raise MissError(f"{self._stage}: {otherwise}")
+            raise MissError(f"{self._stage}: {otherwise}" if self._stage else str(otherwise))
 
     def table(self, verdict: str) -> str:
         """Return the table as it stands in README, with the verdict below."""
