@@ -15,9 +15,9 @@ from tests.card.machine import CARD_BYTES, EMULATIONS, ROOT_AT, SHELL, CardMachi
 from tests.guest import improv_client
 from tests.guest.cable import Cable
 from tests.guest.findings import Findings
+from tests.guest.provisioning import OWNER, PASSWORD, settings_by_program
 from tests.interop.peer_clients import Api
 
-OWNER, PASSWORD = "anna", "correct horse battery"
 # QEMU has a Raspberry Pi 3B; the tree of the 3B+ is what its firmware would hand over on one.
 PI_TREE = "bcm2837-rpi-3-b-plus.dtb"
 _START_WITHIN_S, _SLOWLY_S = 1200, 400
@@ -81,7 +81,10 @@ def _first_start(box: Box) -> None:
         cable.ask(seq=1, verb="hello", utc=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}")
         told = improv_client.ask(cable.fileno(), improv_client.DEVICE_INFO, within_s=_SLOWLY_S)
         findings.expect(told.results[0][2] == EMULATIONS[box.board].profile, told)
-        _by_a_program(box, cable) if box.board == "arm64-efi" else _by_a_person(box, cable)
+        if box.board == "arm64-efi":
+            settings_by_program(cable, box.name, findings, {})
+        else:
+            _by_a_person(box, cable)
         _answers(box, cable, _unverified())
         status = cable.say("status", within_s=_SLOWLY_S)
         findings.expect("running: True" in status, status)
@@ -107,14 +110,6 @@ def _by_a_person(box: Box, cable: Cable) -> None:
     done = cable.say("apply", "relay> ", within_s=_SLOWLY_S)
     box.findings.expect(f"@{OWNER}:{box.name}" in done, done)
     box.findings.expect("MiB are free" not in done, done)
-
-
-def _by_a_program(box: Box, cable: Cable) -> None:
-    basics = {"name": box.name, "owner": OWNER, "password": PASSWORD}
-    planned = cable.ask(seq=11, verb="set", settings=basics)
-    box.findings.expect(planned["ok"] and planned["result"]["missing"] == [], planned)
-    done = cable.ask(seq=12, verb="apply", within_s=_SLOWLY_S)
-    box.findings.expect(done["ok"] and done["result"]["owner"] == f"@{OWNER}:{box.name}", done)
 
 
 def _unverified() -> ssl.SSLContext:
