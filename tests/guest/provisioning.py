@@ -6,8 +6,6 @@ from tests.guest.findings import Findings
 from tests.guest.guest_box import GuestBox
 
 OWNER, PASSWORD = "anna", "correct horse battery"
-# A browser's installer gives up on a command after this (improv-wifi-serial-sdk).
-BROWSER_PATIENCE_S = 30
 _SLOWLY_S = 240
 _APPLIED_WITHIN_S = 400
 
