@@ -131,8 +131,7 @@ def build(asked: argparse.Namespace, scratch: Path) -> Path:
     if field(asked.package, "Architecture") != board.arch:
         raise SystemExit(f"{asked.package.name} is not for {board.arch}")
     names, root = Names.of(stamp), scratch / "root"
-    hooks = write_hooks(asked, board, names, scratch)
-    bootstrap(board, asked, root, hooks)
+    bootstrap(board, asked, root, write_files(asked, board, names, scratch))
     settle_times(root)
     asked.out.mkdir(parents=True, exist_ok=True)
     image = asked.out / f"doorstep_{stamp.replace('~', '-')}.img"
@@ -147,7 +146,7 @@ def build(asked: argparse.Namespace, scratch: Path) -> Path:
     return image
 
 
-def write_hooks(asked: argparse.Namespace, board: Board, names: Names, scratch: Path) -> Path:
+def write_files(asked: argparse.Namespace, board: Board, names: Names, scratch: Path) -> Path:
     """Write the files that go into the image as they are; return their folder."""
     tree = scratch / "files"
     write(tree / "etc/fstab", FSTAB.format(names=names, board=board))

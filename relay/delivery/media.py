@@ -409,7 +409,7 @@ class Idle:
     """Whether it may be encrypted: then no event says so in words that can be read."""
 
 
-def idle(index: Index, own: ServerName, before_ms: int, known_from_ms: int = 0) -> list[Idle]:
+def idle(index: Index, own: ServerName, before_ms: int, known_from_ms: int) -> list[Idle]:
     """Return the files of this server that were neither sent nor asked for since `before_ms`.
 
     One that came while the clock was not set counts as one of the first day that is known, `known_from_ms`.

@@ -54,7 +54,7 @@ def test_an_image_has_its_partitions_and_what_is_on_them(
     monkeypatch.setattr(recipe, "BOOT_MIB", 64)
     monkeypatch.setattr(recipe, "SPARE_MIB", 64)
     board, names = recipe.BOARDS[name], recipe.Names.of(f"{name}_1")
-    files = recipe.write_hooks(argparse.Namespace(ssh_key=None), board, names, tmp_path)
+    files = recipe.write_files(argparse.Namespace(ssh_key=None), board, names, tmp_path)
     boot_files = files / board.boot.lstrip("/")
     recipe.write(boot_files / "config.txt", (ROOT / "hw/image/config.txt").read_text())
     images = []
