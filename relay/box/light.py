@@ -1,6 +1,7 @@
 """The status light: six states that a person can tell apart across a room. The kernel does the blinking.
 
-Source: Documentation/leds/leds-class.rst and ledtrig-pattern of the kernel. What the light did before is put back.
+Source: Documentation/leds/leds-class.rst and ledtrig-pattern of the kernel. What the kernel showed by the light before
+is put back.
 
 The kernel makes the attributes of a trigger when the trigger is chosen, anew and for root alone; the package's udev
 rule hands them over a moment later (the event `change` with TRIGGER=, led_trigger_set in drivers/leds/led-triggers.c).
@@ -20,6 +21,8 @@ _FULL = 255
 # How long udev may take to hand over what came with a trigger; the caller waits for so long at most.
 _HANDED_OVER_WITHIN_S = 1.0
 _LOOK_AGAIN_S = 0.01
+_NONE = "none"
+_RHYTHMS = ("timer", "pattern")
 
 
 class Shown(enum.Enum):
@@ -39,7 +42,9 @@ class StatusLight:
     def __init__(self, candidates: Sequence[str], folder: Path = FOLDER) -> None:
         """Take the first of `candidates` that the kernel shows."""
         self._led = next((folder / name for name in candidates if (folder / name / "trigger").exists()), None)
-        self._before = self._chosen_trigger()
+        before = self._chosen_trigger()
+        # A rhythm is one of ours: of a console before set-up, or of a box that lost its power.
+        self._before = _NONE if before in _RHYTHMS else before
         self._shown: Shown | None = None
 
     @property
@@ -60,7 +65,7 @@ class StatusLight:
             return
         rhythm = what.value
         if rhythm is None:
-            facts = {"trigger": "none", "brightness": str(self._full())}
+            facts = {"trigger": _NONE, "brightness": str(self._full())}
         elif len(rhythm) > 1 and {"pattern", "[pattern]"} & set(self._triggers()):
             facts = {"trigger": "pattern", "pattern": _pattern(rhythm, self._full())}
         else:
@@ -72,10 +77,13 @@ class StatusLight:
             self._shown = what
 
     def release(self) -> None:
-        """Let the light do what it did before."""
+        """Let the light do what the kernel did with it before; where that was nothing it is dark."""
         self._shown = None
         with contextlib.suppress(OSError):
             self._write("trigger", self._before)
+            if self._before == _NONE:
+                # A light that burns under no trigger goes on burning when none is chosen (led_trigger_set).
+                self._write("brightness", "0")
 
     def borrow(self, what: Shown) -> Callable[[], None]:
         """Show `what` for a while; return what puts back what was shown before, unless somebody shows a third thing."""
@@ -95,7 +103,7 @@ class StatusLight:
     def _bring_about(self, facts: dict[str, str]) -> None:
         # A trigger that is chosen again begins anew, with attributes that are root's again.
         if facts.get("trigger") != self._chosen_trigger():
-            self._write("trigger", facts.get("trigger", "none"))
+            self._write("trigger", facts.get("trigger", _NONE))
         for name, text in facts.items():
             if name != "trigger":
                 self._write_soon(name, text)
@@ -121,7 +129,7 @@ class StatusLight:
         trigger = self._chosen_trigger()
         facts = {"trigger": trigger}
         # Brightness written under another trigger ends that: of a light that blinks it says nothing.
-        for name in {"none": ("brightness",), "timer": ("delay_on", "delay_off"), "pattern": ("pattern",)}.get(
+        for name in {_NONE: ("brightness",), "timer": ("delay_on", "delay_off"), "pattern": ("pattern",)}.get(
             trigger, ()
         ):
             with contextlib.suppress(OSError):
@@ -137,7 +145,7 @@ class StatusLight:
 
     def _chosen_trigger(self) -> str:
         # The kernel puts the chosen one in brackets.
-        return next((word.strip("[]") for word in self._triggers() if word.startswith("[")), "none")
+        return next((word.strip("[]") for word in self._triggers() if word.startswith("[")), _NONE)
 
     def _write(self, name: str, text: str) -> None:
         if self._led is not None:

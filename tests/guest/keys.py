@@ -99,7 +99,6 @@ def onto_a_stick(box: GuestBox, folder: Path, findings: Findings) -> None:
     machine.pull_out()
     machine.run("systemctl restart --no-block relay.service")
     hands.see_light(machine.wires, hands.is_slow, findings)
-    # A relay that has just ended leaves the light as slow as one that waits.
     _status(box, findings, "is waiting for its key")
     machine.plug_in(stick)
     begun = time.monotonic()

@@ -87,6 +87,19 @@ def test_what_the_light_did_before_is_put_back(tmp_path: Path) -> None:
     assert written(path)["trigger"].startswith("heartbeat")
 
 
+@pytest.mark.parametrize("left", [None, Shown.WAITING, Shown.ATTENTION, Shown.HEALTHY])
+def test_a_box_that_has_ended_is_dark_where_nobody_but_it_used_the_light(tmp_path: Path, left: Shown | None) -> None:
+    place = KernelLight(tmp_path)
+    place.choose("none")
+    if left is not None:
+        # By the console before set-up, or by a box that lost its power.
+        place.show(left)
+    light = KernelLight(tmp_path)
+    light.show(Shown.HEALTHY)
+    light.release()
+    assert light.look() == {"trigger": "none", "brightness": "0"}
+
+
 @pytest.mark.parametrize("candidates", [[], ["ACT"]])
 def test_a_board_without_a_light_is_no_fault(tmp_path: Path, candidates: list[str]) -> None:
     light = StatusLight(candidates, tmp_path)
