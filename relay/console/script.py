@@ -17,10 +17,11 @@ class Say:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Question:
-    """Ask for a line, which is sent back; a secret one is not shown."""
+    """Ask for a line, which is sent back; a secret one is not shown, one that names somebody (`private`) not kept."""
 
     prompt: str
     secret: bool = False
+    private: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

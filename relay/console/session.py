@@ -266,7 +266,8 @@ class Session:
         match event:
             case Entered(text) if self._script is not None:
                 if self._question is not None:
-                    self._transcript.answer(self._question.prompt, text, secret=self._question.secret)
+                    is_hidden = self._question.secret or self._question.private
+                    self._transcript.answer(self._question.prompt, text, hidden=is_hidden)
                 self._advance(text)
             case Entered(text):
                 self._enter(text)

@@ -16,7 +16,7 @@ _SECRET_WORDS = ("password", "passphrase", "secret", "psk", "token")
 _SHOWN_FIELDS = ("seq", "verb", "ssid", "hostname", "utc", "settings")
 _SHOWN_CHARACTERS = 200
 _DOTTED = re.compile(r"[a-z_]+\.[a-z0-9_]+(=|$)")
-
+_DEFAULT = re.compile(r" \[.*\]")
 
 # Whom a line names is not kept: `plan` and `setup` show the owner, lists and results people by their ids.
 _OWNER = re.compile(r"^(owner =|Owner:) .*")
@@ -67,11 +67,9 @@ class Transcript:
             kept = _PERSON.sub(HIDDEN, _OWNER.sub(rf"\1 {HIDDEN}", line))
             self._keep(kept, kept if kept.startswith("error: ") else "")
 
-    def answer(self, prompt: str, text: str, *, secret: bool) -> None:
-        """Keep what was typed behind a question; of a secret nothing, not even how long it was."""
-        if prompt.startswith("owner "):
-            prompt, secret = "owner: ", True
-        self._keep(f"{prompt}{HIDDEN if secret else text}", f"? {HIDDEN}")
+    def answer(self, prompt: str, text: str, *, hidden: bool) -> None:
+        """Keep what was typed behind a question; of what is hidden nothing, not even how long it or its default was."""
+        self._keep(f"{_DEFAULT.sub('', prompt)}{HIDDEN}" if hidden else f"{prompt}{text}", f"? {HIDDEN}")
 
     def command(self, prompt: str, name: str, arguments: list[str]) -> None:
         """Keep a command; the value of a secret that was typed in the open after all is not kept."""

@@ -38,7 +38,7 @@ class Household:
         return None
 
     def _user_deactivate(self, name: str) -> Script:
-        answer = yield Question("Close this account for good? Type the name again: ")
+        answer = yield Question("Close this account for good? Type the name again: ", private=True)
         if answer.strip() != name:
             yield Say(["Nothing done."])
             return None

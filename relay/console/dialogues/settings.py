@@ -220,7 +220,8 @@ class Settings:
                 value = yield from new_password()
             else:
                 default = default or usual
-                answer = yield Question(f"{key} [{default}]: " if default else f"{key}: ")
+                prompt = f"{key} [{default}]: " if default else f"{key}: "
+                answer = yield Question(prompt, private=key == "owner")
                 value = answer.strip() or default
             try:
                 check(key, value, {"name": self._house.draft.value("name")} if self._house.draft.value("name") else {})

@@ -142,6 +142,21 @@ def test_what_leaves_the_box_of_it_names_nobody_and_nothing() -> None:
     assert "otto" not in kept
 
 
+def test_whom_an_answer_names_is_not_kept() -> None:
+    person = Person(MemoryBox(provisioned=True))
+    person.type("", "user add otto", "secret enough", "secret enough", "user deactivate otto", "otto")
+    lines = person.session._transcript.lines()
+    assert "Close this account for good? Type the name again: ***" in lines
+    assert "otto" not in "\n".join(lines)
+    new = Person()
+    new.type("", "setup", "box.example", "anna")
+    assert "owner: ***" in new.session._transcript.lines()
+    assert "anna" not in "\n".join(new.session._transcript.lines())
+    # As a default it stands in the question.
+    new.type("\x03", "set owner anna", "setup", "box.example", "anna")
+    assert "anna" not in "\n".join(new.session._transcript.lines())
+
+
 def test_whom_the_set_up_names_is_not_kept() -> None:
     person = Person()
     person.type("", "set owner anna", "set owner=anna", "plan")
