@@ -11,11 +11,12 @@ import sys
 from collections.abc import Iterator
 from typing import Protocol
 
-from relay.base.errors import DamagedError, UnreachableError
+from relay.base.errors import DamagedError, KeyAbsentError
 
 COORDINATE_BYTES = 32
 BLOCK_BYTES = 16
 _WITHIN_S = 60.0
+_NO_POINT = 3
 
 
 class Cipher(Protocol):
@@ -36,14 +37,21 @@ class Cipher(Protocol):
 
 @contextlib.contextmanager
 def child_cipher() -> Iterator[Cipher]:
-    """Have a cipher in a process of its own, which ends with the block."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "relay.box.tpm_cipher"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        bufsize=0,
-    )
+    """Have a cipher in a process of its own, which ends with the block.
+
+    Raises:
+        KeyAbsentError: there is no process for it now; so do its methods.
+    """
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "relay.box.tpm_cipher"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+    except OSError as error:
+        raise KeyAbsentError(f"the process for the TPM's cipher cannot be started: {error.strerror}") from None
     with process:
         try:
             yield _Child(process)
@@ -59,14 +67,15 @@ class _Child:
         """Ask for the first half; see `Cipher`."""
         asked, answers = self._process.stdin, self._process.stdout
         if asked is None or answers is None:
-            raise UnreachableError("the process for the TPM's cipher has no pipes")
+            raise KeyAbsentError("the process for the TPM's cipher has no pipes")
         with contextlib.suppress(BrokenPipeError):
             asked.write(point)
         if not select.select([answers], [], [], _WITHIN_S)[0]:
-            raise UnreachableError("the process for the TPM's cipher does not answer")
+            raise _no_answer()
         answer = answers.read(3 * COORDINATE_BYTES)
         if len(answer) != 3 * COORDINATE_BYTES:
-            raise DamagedError("the TPM's storage key is no point of P-256")
+            # Its pipe is closed, so it has ended; that it was ended says nothing of the chip.
+            raise _no_point() if self._process.wait(_WITHIN_S) == _NO_POINT else _ended()
         return answer[: 2 * COORDINATE_BYTES], answer[2 * COORDINATE_BYTES :]
 
     def apply(self, keys: bytes, data: bytes, *, decrypt: bool) -> bytes:
@@ -74,10 +83,22 @@ class _Child:
         try:
             answer, _ = self._process.communicate(bytes([decrypt]) + keys + data, timeout=_WITHIN_S)
         except subprocess.TimeoutExpired:
-            raise UnreachableError("the process for the TPM's cipher does not answer") from None
+            raise _no_answer() from None
         if len(answer) != len(data):
-            raise UnreachableError("the process for the TPM's cipher ended too early")
+            raise _ended()
         return answer
+
+
+def _no_point() -> DamagedError:
+    return DamagedError("the TPM's storage key is no point of P-256")
+
+
+def _no_answer() -> KeyAbsentError:
+    return KeyAbsentError("the process for the TPM's cipher does not answer")
+
+
+def _ended() -> KeyAbsentError:
+    return KeyAbsentError("the process for the TPM's cipher ended too early; the machine may lack memory")
 
 
 class LocalCipher:
@@ -92,7 +113,7 @@ class LocalCipher:
         try:
             theirs = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + point)
         except ValueError:
-            raise DamagedError("the TPM's storage key is no point of P-256") from None
+            raise _no_point() from None
         form = serialization.PublicFormat.UncompressedPoint
         shown = own.public_key().public_bytes(serialization.Encoding.X962, form)
         return shown[1:], own.exchange(ec.ECDH(), theirs)
@@ -111,7 +132,10 @@ class LocalCipher:
 def main() -> None:
     """Serve the one who started this process."""
     cipher = LocalCipher()
-    shown, shared = cipher.agree(sys.stdin.buffer.read(2 * COORDINATE_BYTES))
+    try:
+        shown, shared = cipher.agree(sys.stdin.buffer.read(2 * COORDINATE_BYTES))
+    except DamagedError:
+        sys.exit(_NO_POINT)
     sys.stdout.buffer.write(shown + shared)
     sys.stdout.buffer.flush()
     request = sys.stdin.buffer.read()

@@ -1,6 +1,10 @@
+import subprocess
+import sys
+from typing import Any
+
 import pytest
 
-from relay.base.errors import DamagedError
+from relay.base.errors import DamagedError, KeyAbsentError
 from relay.box.tpm_cipher import LocalCipher, child_cipher
 
 # SP 800-38A, F.3.13 (CFB128-AES128): key, first block, and two blocks of text in both forms.
@@ -28,6 +32,29 @@ def test_what_is_no_point_is_refused_by_both() -> None:
         LocalCipher().agree(b"x" * 64)
     with child_cipher() as cipher, pytest.raises(DamagedError, match="P-256"):
         cipher.agree(b"x" * 64)
+
+
+@pytest.mark.parametrize("line", ["raise MemoryError", "import os; os.kill(os.getpid(), 9)"])
+def test_a_process_that_is_ended_is_a_key_that_is_not_there_now_and_no_damage(
+    monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    begin = subprocess.Popen
+
+    def ended(_command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+        return begin([sys.executable, "-S", "-c", line], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", ended)
+    with child_cipher() as cipher, pytest.raises(KeyAbsentError, match="ended too early"):
+        cipher.agree(_generator())
+
+
+def test_a_machine_that_starts_no_process_is_not_one_without_a_chip(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(KeyAbsentError, match="cannot be started: Cannot allocate memory"), child_cipher():
+        pass
 
 
 def _generator() -> bytes:
