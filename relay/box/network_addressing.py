@@ -74,9 +74,12 @@ class Addressing:
         for end in ("", "6"):
             gateway = f"gateway{end}"
             is_fixed = _is_fixed(values[f"address{end}"])
-            if gateway not in texts and (not is_fixed or values[gateway] == AUTO):
+            if is_fixed and values[gateway] == AUTO:
+                # Nobody tells one beside fixed addresses.
+                values[gateway] = NONE
+            elif not is_fixed and gateway not in texts:
                 # A router that belonged to addresses which are no more.
-                values[gateway] = NONE if is_fixed else AUTO
+                values[gateway] = AUTO
         after = dataclasses.replace(self, **values)
         after.check(name)
         return after
@@ -99,12 +102,15 @@ class Addressing:
 
     def _check_gateway(self, name: str, end: str) -> None:
         text, addresses = getattr(self, f"gateway{end}"), self._fixed(f"address{end}")
-        if text in (AUTO, NONE):
+        if text == AUTO:
             return
         if not addresses:
-            raise ConfigError(
-                f"{name} is not told a gateway while its address{end} is {getattr(self, f'address{end}')}"
+            what = (
+                f"takes the gateway{end} that its network tells, if any," if text == NONE else "is not told a gateway"
             )
+            raise ConfigError(f"{name} {what} while its address{end} is {getattr(self, f'address{end}')}")
+        if text == NONE:
+            return
         gateway = ipaddress.ip_address(text)
         if any(gateway == own.ip for own in addresses):
             raise ConfigError(f"the gateway {text} is {name}'s own address: it is that of the router")
@@ -298,7 +304,7 @@ def _refuse_unusable(setting: str, address: ipaddress.IPv4Address | ipaddress.IP
         "is every machine's own (loopback)": address.is_loopback and setting != "dns",
         "means everybody (broadcast)": str(address) == "255.255.255.255",
         "is IPv4 in IPv6's clothes": isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None,
-        "is reserved": address.is_reserved,
+        "is reserved": address.is_reserved and not address.is_loopback,
     }
     for why, so in kinds.items():
         if so:

@@ -39,6 +39,7 @@ PROFILE: Profile = {
         ("gateway6", "fe80::1%eth0", "fe80::1"),
         ("dns", "9.9.9.9 , 2620:fe::fe", "9.9.9.9,2620:fe::fe"),
         ("dns", "127.0.0.53", "127.0.0.53"),
+        ("dns", "::1", "::1"),
     ],
 )
 def test_what_people_type_becomes_the_usual_form(setting: str, text: str, usual: str) -> None:
@@ -65,6 +66,7 @@ def test_what_people_type_becomes_the_usual_form(setting: str, text: str, usual:
         ("address6", "fe80::5/64", "gives itself"),
         ("address6", "2001:db8::/64", "name of the whole network"),
         ("address6", "::ffff:1.2.3.4/96", "clothes"),
+        ("address6", "::1/128", "loopback"),
         ("gateway", "router", "no IPv4 address: router"),
         ("dns", "dns.example", "takes addresses of servers"),
         ("dns", "9.9.9.9,9.9.9.9", "twice"),
@@ -95,6 +97,8 @@ def test_any_text_is_taken_or_refused_clearly(setting: str, text: str) -> None:
         ({"address": "10.0.0.2/8"}, "gateway 192.168.1.1 is not in the network of 10.0.0.2/8"),
         ({"address": "192.168.1.5/32"}, "no room for one"),
         ({"address": "dhcp", "gateway": "192.168.1.1"}, "not told a gateway while its address is dhcp"),
+        ({"address": "dhcp", "gateway": "none"}, "takes the gateway that its network tells, if any, while its address"),
+        ({"gateway6": "none"}, "takes the gateway6 that its network tells, if any, while its address6 is auto"),
         ({"address": "off", "address6": "off"}, "no address at all"),
         ({"address6": "off", "dns": "2620:fe::fe"}, "cannot be asked: eth0 has IPv6 off"),
         ({"gateway6": "2001:db8::1"}, "while its address6 is auto"),
@@ -112,6 +116,13 @@ def test_a_gateway_comes_and_goes_with_the_fixed_address() -> None:
     assert by_dhcp.changed("eth0", {"address": "10.0.0.2/8"}).gateway == "none"
     link_local = FIXED.changed("eth0", {"address6": "2001:db8::5/64", "gateway6": "fe80::1"})
     assert [str(own) for own in link_local.fixed()] == ["192.168.1.5/24", "2001:db8::5/64"]
+
+
+def test_nobody_tells_a_gateway_beside_a_fixed_address() -> None:
+    after = FIXED.changed("eth0", {"gateway": "auto"})
+    assert after.gateway == "none"
+    assert "no gateway" in after.notes("eth0")[0]
+    assert Addressing.read(after.write(PROFILE, Addressing())) == after
 
 
 def test_what_is_probably_not_meant_is_said() -> None:
