@@ -16,7 +16,7 @@ from jeepney.io.blocking import DBusConnection  # type: ignore[import-untyped]
 from jeepney.wrappers import unwrap_msg  # type: ignore[import-untyped]
 
 from relay.base.errors import Fault, RelayError
-from relay.box.system_bus import CALL_TIMEOUT_S, NoBusError, connect_to_bus
+from relay.box.system_bus import CALL_TIMEOUT_S, NoBusError, connect_to_bus, error_name
 
 NAME = "org.freedesktop.NetworkManager"
 ROOT = "/org/freedesktop/NetworkManager"
@@ -120,8 +120,3 @@ def open_network_bus(
         raise NetworkUnavailableError(f"the network service refused: {error_name(error)}") from None
     finally:
         bus.close()
-
-
-def error_name(error: DBusErrorResponse) -> str:
-    """Return why the service refused: the text may quote what was sent, the name of the error does not."""
-    return str(error.name).rpartition(".")[2]

@@ -28,11 +28,11 @@ from relay.box.network_bus import (
     SETTINGS_ROOT,
     NetworkBus,
     NetworkRefusedError,
-    error_name,
 )
 from relay.box.network_links import CONNECTED, DISCONNECTED, WIFI, WITHOUT_CABLE, Device, Known, Links
+from relay.box.system_bus import error_name
 
-ACTIVATING, ACTIVATED, DEACTIVATED = 1, 2, 4
+ACTIVATED, DEACTIVATED = 2, 4
 _DELETE_NEW_CONNECTIONS = 0x02
 _TO_DISK, _IN_MEMORY = 0x1, 0x2
 _FORM = "a{sa{sv}}ua{sv}"

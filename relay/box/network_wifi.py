@@ -22,10 +22,10 @@ from relay.box.network_bus import (
     WIRELESS,
     NetworkBus,
     NetworkUnavailableError,
-    error_name,
 )
 from relay.box.network_changes import ACTIVATED, DEACTIVATED, Changes, WayBack
 from relay.box.network_links import WIFI, Device, Known, Links
+from relay.box.system_bus import error_name
 
 _PRIVACY = 0x1
 _PSK, _ENTERPRISE, _SAE, _OWE = 0x100, 0x200 | 0x2000, 0x400, 0x800

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
+from jeepney import DBusErrorResponse  # type: ignore[import-untyped]
 from jeepney.bus import get_bus  # type: ignore[import-untyped]
 from jeepney.io.blocking import DBusConnection, prep_socket  # type: ignore[import-untyped]
 
@@ -48,3 +49,8 @@ def connect_to_bus(environment: Mapping[str, str] = os.environ, *, timeout_s: fl
     except OSError:
         sock.close()
         raise
+
+
+def error_name(error: DBusErrorResponse) -> str:
+    """Return why a service refused: the text may quote what was sent, the name of the error does not."""
+    return str(error.name).rpartition(".")[2]
