@@ -2,10 +2,13 @@
 
 Blocking, for a process that ends with its request. Source: org.freedesktop.timedate1(5) of systemd: SetTime is refused
 while the clock follows the network, so that is stopped for the moment of setting; on a box that has no network yet, or
-never, it is on all the same.
+never, it is on all the same. SetNTP answers when the stop has begun, and SetTime is refused until it is done
+(method_set_ntp and method_set_time in src/timedate/timedated.c).
 """
 
 import os
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,11 +18,14 @@ from jeepney.io.blocking import DBusConnection  # type: ignore[import-untyped]
 from jeepney.wrappers import unwrap_msg  # type: ignore[import-untyped]
 
 from relay.base.errors import Fault, RelayError
-from relay.box.system_bus import CALL_TIMEOUT_S, NoBusError, connect_to_bus
+from relay.box.system_bus import CALL_TIMEOUT_S, NoBusError, connect_to_bus, error_name
 
 _SERVICE = DBusAddress(
     "/org/freedesktop/timedate1", bus_name="org.freedesktop.timedate1", interface="org.freedesktop.timedate1"
 )
+_FOLLOWS = "AutomaticTimeSyncEnabled"
+_STOPPED_WITHIN_S = 5.0
+_LOOK_EVERY_S = 0.05
 
 
 class TimeUnavailableError(RelayError):
@@ -43,9 +49,9 @@ def set_time(wall_us: int, environment: Mapping[str, str] = os.environ, *, timeo
         raise TimeUnavailableError("the system bus does not answer") from None
     try:
         with _not_followed(bus):
-            _call(bus, "SetTime", "xbb", (wall_us, False, False))
+            _set_when_stopped(bus, wall_us)
     except DBusErrorResponse as error:
-        raise TimeUnavailableError(f"the time service refused: {str(error.name).rpartition('.')[2]}") from None
+        raise TimeUnavailableError(f"the time service refused: {error_name(error)}") from None
     except (TimeoutError, OSError):
         raise TimeUnavailableError("the time service does not answer") from None
     finally:
@@ -63,6 +69,17 @@ def _not_followed(bus: DBusConnection) -> Iterator[None]:
         yield
     finally:
         _call(bus, "SetNTP", "bb", (True, False))
+
+
+def _set_when_stopped(bus: DBusConnection, wall_us: int) -> None:
+    deadline = time.monotonic() + _STOPPED_WITHIN_S
+    while True:
+        try:
+            return _call(bus, "SetTime", "xbb", (wall_us, False, False))
+        except DBusErrorResponse as error:
+            if error_name(error) != _FOLLOWS or time.monotonic() >= deadline:
+                raise
+        threading.Event().wait(_LOOK_EVERY_S)
 
 
 def _call(bus: DBusConnection, method: str, signature: str, body: tuple[Any, ...]) -> None:

@@ -87,6 +87,7 @@ class FakeNetworkService:
         slow: whether joining never ends.
         taken: addresses that other machines have.
         leases: whether a DHCP server answers.
+        stops_within_s: how long whoever follows the network takes to end.
     """
 
     def __init__(self, folder: Path, daemon: tuple[Path, str], *, wifi: bool = True) -> None:
@@ -106,6 +107,9 @@ class FakeNetworkService:
         self.wall_us = 0
         self.follows = True
         self.refuses_time = False
+        # As systemd has it: SetNTP answers before whoever follows the network has ended.
+        self.stops_within_s = 0.1
+        self._stopped_at = 0.0
         self._scans = 0
         self._active: dict[str, tuple[int, str]] = {}
         self._made = 0
@@ -422,13 +426,15 @@ class FakeNetworkService:
         return ()
 
     def _follow(self, _path: str, follows: bool, _interactive: bool) -> tuple[Any, ...]:
+        if self.follows and not follows:
+            self._stopped_at = time.monotonic() + self.stops_within_s
         self.follows = follows
         return ()
 
     def _set_time(self, _path: str, wall_us: int, relative: bool, _interactive: bool) -> tuple[Any, ...]:
         if self.refuses_time:
             raise RefusedError("AccessDenied")
-        if self.follows:
+        if self.follows or time.monotonic() < self._stopped_at:
             raise RefusedError("AutomaticTimeSyncEnabled")
         assert not relative
         self.wall_us = wall_us

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.box import time_service
 from relay.box.time_service import TimeUnavailableError, set_time
 from relay.cli.operate import operate
 from tests.fakes.network_service import FakeNetworkService
@@ -39,6 +40,16 @@ def test_the_service_sets_the_clock_and_follows_the_network_as_before(
 def test_a_service_that_refuses_is_quoted_and_goes_on_following(service: FakeNetworkService) -> None:
     service.refuses_time = True
     with pytest.raises(TimeUnavailableError, match="refused: AccessDenied"):
+        set_time(0)
+    assert service.follows is True
+
+
+def test_what_does_not_stop_following_the_network_is_quoted_in_the_end(
+    service: FakeNetworkService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_service, "_STOPPED_WITHIN_S", 0.1)
+    service.stops_within_s = 60.0
+    with pytest.raises(TimeUnavailableError, match="refused: AutomaticTimeSyncEnabled"):
         set_time(0)
     assert service.follows is True
 
