@@ -7,6 +7,7 @@ Source: NetworkManager D-Bus API, interfaces .Device, .IP4Config, .IP6Config, .C
 import dataclasses
 import ipaddress
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from jeepney import DBusErrorResponse  # type: ignore[import-untyped]
@@ -121,7 +122,9 @@ class Links:
     def profile_of(self, device: Device) -> Known | None:
         """Return the profile that is active on the interface, or for Ethernet the first that could be; None: none."""
         if device.active != NOTHING:
-            return self.known(self._bus.get(device.active, ACTIVE, "Connection"))
+            # It may be over by the time it is asked.
+            with suppress(DBusErrorResponse):
+                return self.known(self._bus.get(device.active, ACTIVE, "Connection"))
         if device.kind == WIFI:
             # Of the networks that it knows nobody said which one is meant.
             return None

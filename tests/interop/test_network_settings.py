@@ -255,6 +255,14 @@ def test_whoever_comes_over_the_network_gets_a_trial_without_asking(fake: Fake, 
     assert fake.on_disk
 
 
+def test_an_interface_whose_connection_ends_while_it_is_asked_is_described_all_the_same(fake: Fake, box: Path) -> None:
+    settings.change(box, FIXED, None)
+    fake._active.clear()
+    (eth0,) = (one for one in operate(box, {"verb": "network"})["interfaces"] if one["name"] == "eth0")
+    assert eth0["ipv4"]["how"] == "fixed"
+    assert network_trial.settings_in_force()["eth0.address"] == "192.0.2.5/24"
+
+
 BOTH = {**FIXED, "log.level": "debug"}
 
 
