@@ -1,8 +1,9 @@
 """Settings for every test."""
 
 import os
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,18 @@ settings.register_profile("doorstep", deadline=None, print_blob=True, derandomiz
 settings.load_profile("doorstep")
 
 _FIGURES = pytest.StashKey[dict[str, Counter[str]]]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clock_of_this_machine() -> Iterator[None]:
+    """Have root's tests fail rather than set the time of the machine they run on."""
+
+    def refuse(_clock: int, _wall_s: float) -> None:
+        raise PermissionError("no test sets the clock of this machine")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "clock_settime", refuse)
+        yield
 
 
 @pytest.fixture
