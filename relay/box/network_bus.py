@@ -4,19 +4,16 @@ Blocking, for a process that ends with its request. Source: NetworkManager D-Bus
 section "Standard Interfaces", for properties.
 """
 
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-from jeepney import DBusAddress, DBusErrorResponse, Properties, new_method_call  # type: ignore[import-untyped]
+from jeepney import DBusAddress, Properties, new_method_call  # type: ignore[import-untyped]
 from jeepney.io.blocking import DBusConnection  # type: ignore[import-untyped]
 from jeepney.wrappers import unwrap_msg  # type: ignore[import-untyped]
 
 from relay.base.errors import Fault, RelayError
-from relay.box.system_bus import CALL_TIMEOUT_S, NoBusError, connect_to_bus, error_name
 
 NAME = "org.freedesktop.NetworkManager"
 ROOT = "/org/freedesktop/NetworkManager"
@@ -25,7 +22,6 @@ SETTINGS, CONNECTION = f"{NAME}.Settings", f"{NAME}.Settings.Connection"
 DEVICE, WIRELESS, ACTIVE = f"{NAME}.Device", f"{NAME}.Device.Wireless", f"{NAME}.Connection.Active"
 NOTHING = "/"
 _LOOK_EVERY_S = 0.1
-_NOBODY = ("ServiceUnknown", "NameHasNoOwner")
 
 
 class NetworkUnavailableError(RelayError):
@@ -93,30 +89,3 @@ class NetworkBus:
             return unwrap_msg(self._bus.send_and_get_reply(message))
         except (TimeoutError, OSError):
             raise NetworkUnavailableError("the network service does not answer") from None
-
-
-@contextmanager
-def open_network_bus(
-    environment: Mapping[str, str] = os.environ, *, timeout_s: float = CALL_TIMEOUT_S
-) -> Iterator[NetworkBus]:
-    """Connect to the network service of this machine, on the bus that DBUS_SYSTEM_BUS_ADDRESS names, if it names one.
-
-    Raises:
-        NetworkUnavailableError: there is no bus, nobody on it looks after networks, or it refuses what it should not.
-    """
-    try:
-        bus = connect_to_bus(environment, timeout_s=timeout_s)
-    except NoBusError:
-        raise NetworkUnavailableError(
-            "there is no system bus here: the network cannot be set up from this box"
-        ) from None
-    except OSError:
-        raise NetworkUnavailableError("the system bus does not answer: the network cannot be set up now") from None
-    try:
-        yield NetworkBus(bus)
-    except DBusErrorResponse as error:
-        if error_name(error) in _NOBODY:
-            raise NetworkUnavailableError("NetworkManager does not run on this box") from None
-        raise NetworkUnavailableError(f"the network service refused: {error_name(error)}") from None
-    finally:
-        bus.close()

@@ -10,22 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from relay.box.network_bus import (
-    NAME,
-    ROOT,
-    SETTINGS,
-    SETTINGS_ROOT,
-    NetworkBus,
-    open_network_bus,
-)
+from jeepney import DBusErrorResponse  # type: ignore[import-untyped]
+
+from relay.box.network_bus import NAME, ROOT, SETTINGS, SETTINGS_ROOT, NetworkBus, NetworkUnavailableError
 from relay.box.network_changes import Changes
 from relay.box.network_links import ETHERNET, WIFI, Links
 from relay.box.network_wifi import Wifi
-from relay.box.system_bus import CALL_TIMEOUT_S
+from relay.box.system_bus import CALL_TIMEOUT_S, NoBusError, connect_to_bus, error_name
 
 _HOST_NAME = "org.freedesktop.hostname1"
 _HOST_ROOT = "/org/freedesktop/hostname1"
 _ONLINE_STATES = (60, 70)  # connected to a site, connected to the world
+_NOBODY = ("ServiceUnknown", "NameHasNoOwner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +90,24 @@ class NetworkService:
 def open_network_service(
     environment: Mapping[str, str] = os.environ, *, timeout_s: float = CALL_TIMEOUT_S
 ) -> Iterator[NetworkService]:
-    """Connect to the network service of this machine; as `open_network_bus`.
+    """Connect to the network service of this machine, on the bus that DBUS_SYSTEM_BUS_ADDRESS names, if it names one.
 
     Raises:
-        NetworkUnavailableError: there is none.
+        NetworkUnavailableError: there is no bus, nobody on it looks after networks, or it refuses what it should not.
     """
-    with open_network_bus(environment, timeout_s=timeout_s) as bus:
-        yield NetworkService(bus)
+    try:
+        bus = connect_to_bus(environment, timeout_s=timeout_s)
+    except NoBusError:
+        raise NetworkUnavailableError(
+            "there is no system bus here: the network cannot be set up from this box"
+        ) from None
+    except OSError:
+        raise NetworkUnavailableError("the system bus does not answer: the network cannot be set up now") from None
+    try:
+        yield NetworkService(NetworkBus(bus))
+    except DBusErrorResponse as error:
+        if error_name(error) in _NOBODY:
+            raise NetworkUnavailableError("NetworkManager does not run on this box") from None
+        raise NetworkUnavailableError(f"the network service refused: {error_name(error)}") from None
+    finally:
+        bus.close()
