@@ -12,6 +12,7 @@ from typing import Any
 
 from jeepney import DBusErrorResponse  # type: ignore[import-untyped]
 
+from relay.base.ending import ends_in_order
 from relay.box.network_bus import NAME, ROOT, SETTINGS, SETTINGS_ROOT, NetworkBus, NetworkUnavailableError
 from relay.box.network_changes import Changes
 from relay.box.network_links import ETHERNET, WIFI, Links
@@ -92,6 +93,8 @@ def open_network_service(
 ) -> Iterator[NetworkService]:
     """Connect to the network service of this machine, on the bus that DBUS_SYSTEM_BUS_ADDRESS names, if it names one.
 
+    Whoever ends the process meanwhile has what it began taken back.
+
     Raises:
         NetworkUnavailableError: there is no bus, nobody on it looks after networks, or it refuses what it should not.
     """
@@ -104,7 +107,8 @@ def open_network_service(
     except OSError:
         raise NetworkUnavailableError("the system bus does not answer: the network cannot be set up now") from None
     try:
-        yield NetworkService(NetworkBus(bus))
+        with ends_in_order():
+            yield NetworkService(NetworkBus(bus))
     except DBusErrorResponse as error:
         if error_name(error) in _NOBODY:
             raise NetworkUnavailableError("NetworkManager does not run on this box") from None

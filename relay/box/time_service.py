@@ -17,6 +17,7 @@ from jeepney import DBusAddress, DBusErrorResponse, Properties, new_method_call 
 from jeepney.io.blocking import DBusConnection  # type: ignore[import-untyped]
 from jeepney.wrappers import unwrap_msg  # type: ignore[import-untyped]
 
+from relay.base.ending import ends_in_order
 from relay.base.errors import Fault, RelayError
 from relay.box.system_bus import CALL_TIMEOUT_S, NoBusError, connect_to_bus, error_name
 
@@ -48,7 +49,7 @@ def set_time(wall_us: int, environment: Mapping[str, str] = os.environ, *, timeo
     except OSError:
         raise TimeUnavailableError("the system bus does not answer") from None
     try:
-        with _not_followed(bus):
+        with ends_in_order(), _not_followed(bus):
             _set_when_stopped(bus, wall_us)
     except DBusErrorResponse as error:
         raise TimeUnavailableError(f"the time service refused: {error_name(error)}") from None

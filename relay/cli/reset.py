@@ -3,8 +3,6 @@
 import fcntl
 import os
 import shutil
-import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from relay.admin.client import NotRunningError, ask
 from relay.base.config import FILE_NAME, StoreConfig, load
+from relay.base.ending import ends_in_order
 from relay.base.errors import ConfigError, StateLockedError
 from relay.box.board import status_light
 from relay.box.light import Shown
@@ -54,12 +53,11 @@ def wipe(folder: Path) -> None:
 def wait_in_sight(folder: Path, seconds: float) -> None:
     """Wait, with the light warning everybody in the room; ended by SIGTERM it leaves the light as it was."""
     give_back = status_light(folder).borrow(Shown.RESETTING)
-    before = signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-    try:
-        threading.Event().wait(seconds)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        give_back()
+    with ends_in_order():
+        try:
+            threading.Event().wait(seconds)
+        finally:
+            give_back()
 
 
 def finish(folder: Path) -> None:

@@ -13,9 +13,10 @@ from relay.base.trial import FILE_NAME, Uptime, pending
 from relay.box import network_addressing, network_changes
 from relay.box.network_bus import NetworkRefusedError, NetworkUnavailableError
 from relay.cli import network_trial, settings
+from relay.cli.child import ChildCall, command_for
 from relay.cli.files import write_whole
 from relay.cli.operate import operate
-from tests.fakes.network_service import NO_CABLE, WIFI, FakeNetworkService, Wire
+from tests.fakes.network_service import GETTING_ADDRESSES, NO_CABLE, WIFI, FakeNetworkService, Wire
 from tests.interop.peer_environments import bus_daemon
 from tests.interop.real_network import RealNetwork, wait_until
 
@@ -261,6 +262,31 @@ def test_an_interface_whose_connection_ends_while_it_is_asked_is_described_all_t
     (eth0,) = (one for one in operate(box, {"verb": "network"})["interfaces"] if one["name"] == "eth0")
     assert eth0["ipv4"]["how"] == "fixed"
     assert network_trial.settings_in_force()["eth0.address"] == "192.0.2.5/24"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"verb": "wifi_join", "ssid": "home", "password": "correct horse"},
+        {"verb": "set", "settings": {"network.wlan0.dns": "192.0.2.1"}, "confirm_s": 60},
+    ],
+)
+def test_whoever_is_interrupted_in_a_change_takes_it_back_at_once(
+    fake: Fake, home: Path, fields: dict[str, Any]
+) -> None:
+    if fields["verb"] == "set":
+        operate(home, {"verb": "wifi_join", "ssid": "home", "password": "correct horse"})
+    before = fake.kept
+    fake.slow = True
+    call = ChildCall(command_for(home), fields, quiet=True)
+    try:
+        wait_until(lambda: fake.wires[WIFI].state == GETTING_ADDRESSES)
+    finally:
+        call.cancel()
+    assert not fake.checkpoints
+    assert fake.kept == before
+    assert not (home / FILE_NAME).exists()
+    assert network_trial.settings_in_force().get("wlan0.dns", "auto") == "auto"
 
 
 BOTH = {**FIXED, "log.level": "debug"}
