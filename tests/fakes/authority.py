@@ -4,6 +4,7 @@ import base64
 import datetime
 import hmac
 import json
+from collections.abc import Callable
 from typing import Any
 
 from cryptography import x509
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
+from relay.uplink.acme.problems import AcmeError
 from relay.uplink.acme.session import Answer
 
 BASE = "https://acme.test"
@@ -28,7 +30,8 @@ class Authority:
         now_s: the time of day; `pause` moves it.
         answered: asks whether a challenge is answered: (kind, name, token) -> a problem, None if it is.
         window: what it suggests for renewals.
-        problem: what the next signed request to a path that begins with the key is answered.
+        problems: what the next signed request to a path that begins with the key is answered.
+        distort: changes what was answered at a path before it is given out.
         asked: the paths that were asked for, in order.
     """
 
@@ -38,6 +41,7 @@ class Authority:
         self.terms = f"{BASE}/terms"
         self.asked: list[str] = []
         self.problems: dict[str, tuple[int, dict[str, Any], dict[str, str]]] = {}
+        self.distort: Callable[[str, Answer], Answer] = lambda _path, answer: answer
         self.bad_nonces = 0
         self.silent = False
         self.window: tuple[str, str] | None = None
@@ -59,12 +63,13 @@ class Authority:
         self.now_s += pause_s
 
     def fetch(self, method: str, url: str, body: bytes | None) -> Answer:
-        from relay.uplink.acme.problems import AcmeError
-
         if self.silent:
             raise AcmeError("unreachable", "nobody answers")
         path = url.removeprefix(BASE)
         self.asked.append(path)
+        return self.distort(path, self._answer(method, path, url, body))
+
+    def _answer(self, method: str, path: str, url: str, body: bytes | None) -> Answer:
         if path == "/dir":
             names = ("newNonce", "newAccount", "newOrder", "renewalInfo")
             meta: dict[str, Any] = {"termsOfService": self.terms, "profiles": {"shortlived": "six days"}}

@@ -43,7 +43,7 @@ class DnsChallenge:
         """
         value = encode(hashlib.sha256(authorization.encode("ascii")).digest())
         try:
-            place = self._server.end_of_aliases(f"_acme-challenge.{name.removeprefix('*.').rstrip('.')}.")
+            place = self._server.end_of_aliases(f"_acme-challenge.{name}.")
             zone = self._server.zone_of(place)
             self._server.change(zone, lambda message: _add(message, place, value))
         except DnsUpdateError as error:
@@ -70,7 +70,7 @@ class DnsChallenge:
 
 
 def _add(message: dns.update.UpdateMessage, place: str, value: str) -> None:
-    # Beside others: a name and its wildcard are proven by two values at one place.
+    # Beside others: whoever else proves the name at this moment needs its own value there.
     message.add(dns.name.from_text(place), _TTL_S, "TXT", value)
 
 

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 
 from relay.uplink.acme.jose import Key, encode, key_authorization
@@ -86,8 +87,8 @@ class Ordering:
                     raise
         return self._new_order(payload)
 
-    def complete(self, url: str, key: Key) -> str:
-        """Return the chain (PEM) for `key` of the order at `url`, wherever that order stands.
+    def complete(self, url: str, key: Key, names: Sequence[str]) -> str:
+        """Return the chain (PEM) for `key` and `names` of the order at `url`, wherever that order stands.
 
         Raises:
             AcmeError: a challenge failed, or the authority refused; kind "gone" where the order is none any more.
@@ -95,17 +96,16 @@ class Ordering:
         order = self._order(url)
         if order.get("status") == "pending":
             for address in _texts(order.get("authorizations")):
-                self._authorize(address)
+                self._authorize(address, names)
             order = self._wait(url, "pending")
         if order.get("status") == "ready":
-            names = [str(entry.get("value", "")) for entry in order.get("identifiers", ())]
             self._session.post(str(order.get("finalize", "")), {"csr": encode(signing_request(names, key))})
             order = self._wait(url, "ready")
         if order.get("status") == "processing":
             order = self._wait(url, "processing")
         if order.get("status") != "valid":
             raise parse_problem(order.get("error", {"detail": "the order is not valid"}))
-        return self._download(str(order.get("certificate", "")))
+        return self._download(str(order.get("certificate", "")), key)
 
     def _new_order(self, payload: dict[str, Any]) -> str:
         answer = self._session.post(self._session.endpoint("newOrder"), payload)
@@ -122,21 +122,26 @@ class Ordering:
             raise AcmeError("gone", "the order failed")
         return order
 
-    def _authorize(self, url: str) -> None:
+    def _authorize(self, url: str, names: Sequence[str]) -> None:
         found = read_object(self._session.post(url, None).body)
         if found.get("status") == "valid":
             return
-        name = str(found.get("identifier", {}).get("value", ""))
-        challenges = [each for each in found.get("challenges", ()) if isinstance(each, dict)]
-        chosen = next((each for each in challenges if each.get("type") == self._solver.kind), None)
+        about = found.get("identifier")
+        name = identifier(str(about.get("value", "")).lower())["value"] if isinstance(about, dict) else ""
+        if name not in names:
+            # It becomes the name of a file, or of a record in the DNS.
+            raise AcmeError("malformed", "the authority wants proof of a name that was not ordered")
+        chosen = next((each for each in _challenges(found) if each.get("type") == self._solver.kind), None)
         if chosen is None:
             raise AcmeError("challenge", f"the authority offers no {self._solver.kind} challenge", about=name)
-        authorization = key_authorization(str(chosen.get("token", "")), self._session.key)
-        with self._solver.answering(name, authorization):
+        token = str(chosen.get("token", ""))
+        if not token.isascii():
+            raise AcmeError("malformed", "the authority's token is none", about=name)
+        with self._solver.answering(name, key_authorization(token, self._session.key)):
             self._session.post(str(chosen.get("url", "")), {})
             found = self._wait(url, "pending")
         if found.get("status") != "valid":
-            failed = [each for each in found.get("challenges", ()) if isinstance(each, dict) and each.get("error")]
+            failed = [each for each in _challenges(found) if each.get("error")]
             problem = failed[0]["error"] if failed else {"detail": "the authorization failed"}
             raise parse_problem(problem, about=name)
 
@@ -158,13 +163,16 @@ class Ordering:
         asked_s = retry_after_s(answer.headers, self._waiting.now_s())
         return min(max(asked_s or 0.0, usual_s), _MOST_PAUSE_S)
 
-    def _download(self, url: str) -> str:
+    def _download(self, url: str, key: Key) -> str:
         chain = self._session.post(url, None).body
         try:
-            x509.load_pem_x509_certificates(chain)
-            return chain.decode("ascii")
-        except ValueError:
+            fits = x509.load_pem_x509_certificates(chain)[0].public_key() == key.public_key()
+            text = chain.decode("ascii")
+        except (ValueError, UnsupportedAlgorithm):
             raise AcmeError("malformed", "what the authority gave out is no certificate") from None
+        if not fits:
+            raise AcmeError("malformed", "the authority's certificate is for another key")
+        return text
 
 
 def signing_request(names: Sequence[str], key: Key) -> bytes:
@@ -178,6 +186,11 @@ def signing_request(names: Sequence[str], key: Key) -> bytes:
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     request = builder.add_extension(x509.SubjectAlternativeName(hosts), critical=False).sign(key, hashes.SHA256())
     return request.public_bytes(serialization.Encoding.DER)
+
+
+def _challenges(authorization: dict[str, Any]) -> list[dict[str, Any]]:
+    found = authorization.get("challenges")
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def _texts(value: object) -> list[str]:

@@ -8,7 +8,6 @@ import email.utils
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from relay.uplink.acme.jose import Binding, Key, bind, public_jwk, sign
 from relay.uplink.acme.problems import AcmeError, parse_problem
@@ -37,7 +36,7 @@ def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
         return float(value[:9])
     try:
         moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
@@ -60,7 +59,7 @@ class Session:
         self._nonce = ""
         self.key = key
         self.account_url = ""
-        self.directory = self.read(directory_url)
+        self.directory, _ = self.read(directory_url)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -72,17 +71,12 @@ class Session:
         """Return the address that the directory gives for `name`, empty where it has none."""
         return str(self.directory.get(name, ""))
 
-    def read(self, url: str) -> dict[str, Any]:
-        """Return the JSON at `url`, asked for without a signature."""
-        answer = self._ask("GET", url, None)
-        return _json(answer) if answer.status == 200 else self._raise(answer)
-
-    def read_with_headers(self, url: str) -> tuple[dict[str, Any], float | None]:
-        """Return the JSON at `url` and how long it asks not to be asked again, in seconds."""
+    def read(self, url: str) -> tuple[dict[str, Any], float | None]:
+        """Return the JSON at `url`, asked for without a signature, and in how many seconds to ask again if it says."""
         answer = self._ask("GET", url, None)
         if answer.status != 200:
-            self._raise(answer)
-        return _json(answer), retry_after_s(answer.headers, self._now_s())
+            raise self._problem(answer)
+        return read_object(answer.body), retry_after_s(answer.headers, self._now_s())
 
     def post(self, url: str, payload: dict[str, Any] | None) -> Answer:
         """Return the good answer to a signed request; without `payload` it only reads.
@@ -96,8 +90,9 @@ class Session:
             answer = self._ask("POST", url, sign(self.key, protected, payload))
             if answer.status < 300:
                 return answer
-            if not _is_bad_nonce(answer):
-                self._raise(answer)
+            problem = self._problem(answer)
+            if problem.kind != "badNonce":
+                raise problem
         raise AcmeError("badNonce", "the authority accepts no nonce of its own")
 
     def open_account(self, contact: str, binding: Binding | None = None, *, agreed: bool) -> None:
@@ -145,32 +140,23 @@ class Session:
         return nonce
 
     def _ask(self, method: str, url: str, body: bytes | None) -> Answer:
-        if urlsplit(url).scheme != "https":
+        if not url.startswith("https://"):
             raise AcmeError("malformed", "the authority named an address that is not https")
         answer = self._fetch(method, url, body)
         self._nonce = answer.headers.get("replay-nonce", self._nonce)
         return answer
 
-    def _raise(self, answer: Answer) -> Any:  # noqa: ANN401 - it never returns
+    def _problem(self, answer: Answer) -> AcmeError:
         wait_s = retry_after_s(answer.headers, self._now_s())
         if wait_s is None and answer.status in (429, 503):
             wait_s = _SLOW_DOWN_S
         try:
-            problem = json.loads(answer.body)
-        except ValueError:
+            problem = read_object(answer.body)
+        except AcmeError:
             problem = {"detail": f"the authority answered {answer.status}"}
-        raise parse_problem(problem, retry_after_s=wait_s)
-
-
-def _is_bad_nonce(answer: Answer) -> bool:
-    try:
-        return str(json.loads(answer.body)["type"]).endswith(":badNonce")
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-def _json(answer: Answer) -> dict[str, Any]:
-    return read_object(answer.body)
+        # What stands in front of an authority speaks no ACME.
+        otherwise = "serverInternal" if answer.status >= 500 else "rateLimited" if answer.status == 429 else "refused"
+        return parse_problem(problem, retry_after_s=wait_s, otherwise=otherwise)
 
 
 def read_object(body: bytes) -> dict[str, Any]:

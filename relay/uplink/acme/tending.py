@@ -107,7 +107,7 @@ class Tending:
             base = session.endpoint("renewalInfo")
             if not base:
                 return None
-            info, look_s = session.read_with_headers(f"{base}/{life.identifier}")
+            info, look_s = session.read(f"{base}/{life.identifier}")
             window = renewal_info.parse_window(info)
         except AcmeError:
             # Two thirds of its life, or what was suggested last, is good until it answers again.
@@ -145,7 +145,7 @@ class Tending:
     def _take(self, ordering: Ordering, order: Order) -> bool:
         """Put the order's certificate into use; return False where the order is gone."""
         try:
-            chain = ordering.complete(order.url, order.key)
+            chain = ordering.complete(order.url, order.key, self._names)
         except AcmeError as error:
             if error.kind == "gone":
                 return False

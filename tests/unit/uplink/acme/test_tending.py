@@ -1,7 +1,8 @@
 import contextlib
 import datetime
+import json
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from relay.transport.tls import server_context
 from relay.uplink.acme.folder import AcmeFolder, Order
 from relay.uplink.acme.jose import Binding, encode, make_key, parse_binding
 from relay.uplink.acme.ordering import Waiting
-from relay.uplink.acme.places import CERTIFICATE
+from relay.uplink.acme.places import CERTIFICATE, CHALLENGES
+from relay.uplink.acme.session import Answer
 from relay.uplink.acme.tending import Tended, Tending, settings_mark
+from relay.uplink.acme.tls_alpn import TlsAlpn
 from tests.fakes.authority import BASE, DIRECTORY, Authority
 
 NOW = datetime.datetime(2026, 11, 23, 12, tzinfo=datetime.UTC)
@@ -289,3 +292,87 @@ def test_damaged_files_are_as_good_as_none(box: Box) -> None:
         path.write_text("-----BEGIN NOTHING")
     assert box.tend().renewed
     assert box.shown() == 1
+
+
+def distorted(begin: str, change: Callable[[dict[str, object]], object]) -> Callable[[str, Answer], Answer]:
+    """Return what puts `change` of the JSON that was answered at paths that begin so in its place."""
+
+    def distort(path: str, answer: Answer) -> Answer:
+        if not path.startswith(begin) or answer.status >= 400:
+            return answer
+        return answer._replace(body=json.dumps(change(json.loads(answer.body))).encode())
+
+    return distort
+
+
+def test_an_authority_that_names_somebody_else_writes_no_file(tmp_path: Path) -> None:
+    box = Box(tmp_path, Authority(NOW))
+    box.solving = TlsAlpn(tmp_path / CHALLENGES, box.keep, NOW)  # type: ignore[assignment]
+    before = {path.name for path in tmp_path.iterdir()}
+    for name in ("../../elsewhere", "other.example", ""):
+        box.authority.distort = distorted("/authz/", lambda fields, name=name: {**fields, "identifier": {"value": name}})  # type: ignore[misc]
+        assert box.tend(at_start=True).record.kind == "malformed"
+    assert {path.name for path in tmp_path.iterdir()} == before | {"tls"}
+    assert not list((tmp_path / CHALLENGES).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("begin", "changes"),
+    [
+        ("/dir", {"newNonce": None}),
+        ("/dir", {"newOrder": 7}),
+        ("/order/", {"authorizations": {"a": 1}}),
+        ("/order/", {"authorizations": [None]}),
+        ("/order/", {"identifiers": None}),
+        ("/order/", {"identifiers": [None]}),
+        ("/order/", {"status": "valid", "certificate": None}),
+        ("/order/", {"status": "invalid", "error": 7}),
+        ("/authz/", {"identifier": None}),
+        ("/authz/", {"challenges": None}),
+        ("/authz/", {"challenges": ["x"]}),
+        ("/authz/", {"challenges": [{"type": "tls-alpn-01", "token": "\u20ac", "url": "https://acme.test/challenge"}]}),
+        ("/finalize/", None),
+        ("/chain/", None),
+    ],
+)
+def test_answers_of_another_form_are_remembered_as_a_failure(
+    box: Box, begin: str, changes: dict[str, object] | None
+) -> None:
+    def distort(path: str, answer: Answer) -> Answer:
+        if not path.startswith(begin) or answer.status >= 400:
+            return answer
+        if changes is None:
+            return answer._replace(body=b"[" * 100_000)
+        return answer._replace(body=json.dumps({**json.loads(answer.body), **changes}).encode())
+
+    box.authority.distort = distort
+    tended = box.tend(at_start=True)
+    assert tended.renewed is (tended.record.kind == "")
+    assert tended.renewed is (box.shown() == 0)
+    box.authority.distort = lambda _path, answer: answer
+    assert box.tend(at_start=True).renewed is not tended.renewed
+
+
+@pytest.mark.parametrize("body", [b"<html>Bad Gateway</html>", b"[" * 100_000, b'{"type": "about:blank"}', b"[]"])
+def test_a_fault_in_front_of_the_authority_passes_and_the_order_stays(box: Box, body: bytes) -> None:
+    box.authority.distort = lambda path, answer: Answer(502, {}, body) if path.startswith("/order/") else answer
+    for _ in range(3):
+        assert box.tend(at_start=True).record.kind == "serverInternal"
+    box.authority.distort = lambda _path, answer: answer
+    assert box.tend(at_start=True).renewed
+    assert len(box.authority.orders) == 1
+
+
+def test_a_certificate_for_another_key_is_not_put_into_use(box: Box, tmp_path: Path) -> None:
+    other = Box(tmp_path / "other", box.authority)
+    other.state.mkdir()
+    other.tend()
+    chain = box.authority.orders[0]["chain"]
+    box.authority.distort = lambda path, answer: answer._replace(body=chain) if path.startswith("/chain/") else answer
+    assert box.tend().record.kind == "malformed"
+    assert not (box.state / CERTIFICATE).exists()
+
+
+def test_a_moment_that_no_calendar_has_is_none(box: Box) -> None:
+    box.authority.problems["/newOrder"] = (429, RATE_LIMITED, {"retry-after": f"Mon, 1 Jan {'9' * 30} 00:00:00 GMT"})
+    assert round(box.tend().pause_s) == 3600
