@@ -35,8 +35,10 @@ def certificate_tend(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     def fetch(method: str, url: str, body: bytes | None) -> Answer:
         try:
             return Answer(*web.ask(method, url, body, _JOSE if body is not None else {}))
-        except (UnreachableError, InvalidInputError, TooLargeError) as error:
+        except UnreachableError as error:
             raise AcmeError("unreachable", str(error)) from None
+        except (InvalidInputError, TooLargeError) as error:
+            raise AcmeError("malformed", str(error)) from None
 
     tending = Tending(
         AcmeFolder(folder, write_whole),

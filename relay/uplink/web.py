@@ -48,22 +48,28 @@ class Web:
 
         Raises:
             UnreachableError: nobody answers, nobody whose certificate is trusted, or the clock is not set.
-            InvalidInputError: `url` is none of https.
+            InvalidInputError: `url` is none of https, or malformed.
             TooLargeError: the answer is.
         """
         if not system_knows_time():
             raise UnreachableError("the clock is not set: nobody's certificate can be checked")
-        place = urlsplit(url)
+        try:
+            place = urlsplit(url)
+            port = place.port
+        except ValueError:
+            raise InvalidInputError("the address is malformed") from None
         if place.scheme != "https" or not place.hostname:
             raise InvalidInputError("the address does not begin with https://")
         target = f"{place.path or '/'}{f'?{place.query}' if place.query else ''}"
         connection = http.client.HTTPSConnection(
-            place.hostname, place.port, timeout=_TIMEOUT_S, context=self._context, source_address=self._from
+            place.hostname, port, timeout=_TIMEOUT_S, context=self._context, source_address=self._from
         )
         try:
             connection.request(method, target, body, {"User-Agent": _USER_AGENT, **headers})
             response = connection.getresponse()
             data = response.read(MAX_AUTHORITY_ANSWER_BYTES + 1)
+        except (http.client.InvalidURL, UnicodeError):
+            raise InvalidInputError("the address is malformed") from None
         except ssl.SSLCertVerificationError as error:
             raise UnreachableError(f"{place.hostname}: its certificate is refused: {error.verify_message}") from None
         except socket.gaierror:

@@ -60,9 +60,22 @@ def test_where_nobody_answers_that_is_said(host: str) -> None:
         Web().ask("GET", f"https://{host}:{free_port()}/")
 
 
-def test_other_addresses_are_refused() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost/",
+        "https:///path",
+        "https://[::1/",
+        "https://localhost:99999/",
+        "https://localhost:port/",
+        f"https://{'a' * 64}.invalid/",
+        "https://localhost:9/p\u00e4th",
+        "https://localhost:9/a path",
+    ],
+)
+def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(InvalidInputError):
-        Web().ask("GET", "http://localhost/")
+        Web().ask("GET", url)
 
 
 def test_a_ca_that_is_none_is_named(tmp_path: Path) -> None:
