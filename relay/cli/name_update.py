@@ -19,7 +19,7 @@ from relay.cli.files import read_secret, write_whole
 from relay.uplink.addresses import Addresses
 
 FILE_NAME = "name.json"
-# With an address of its own making unknown, a box that is started again and again asks no more often.
+# A box that does not know its IPv4 address and is started again and again asks no more often.
 _LEAST_BETWEEN_S = 600.0
 
 
@@ -40,7 +40,8 @@ def name_update(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
         return {**before, "repeated": True}
     told = _tell_provider if config.dns.method == "dyndns2" else _tell_server
     result = told(folder, config, here, key, before)
-    kept = {"mark": mark.hexdigest(), **{name: result.get(name) for name in ("kind", "detail", "fatal", "asked_s")}}
+    outcome = {name: result.get(name) for name in ("kind", "detail", "fatal", "asked_s")}
+    kept = {"mark": mark.hexdigest(), "ipv6": here.ipv6, **outcome}
     if result.get("asked_s") or result.get("fatal"):
         write_whole(folder / FILE_NAME, json.dumps(kept).encode("ascii"))
     return result
@@ -89,7 +90,8 @@ def _tell_provider(folder: Path, config: Config, here: Addresses, key: str, befo
     name = kept_name(config)
     says = _says(name)
     if config.dns.ipv4 and not here.ipv4:
-        if 0 <= _now_s() - float(before.get("asked_s") or 0) < _LEAST_BETWEEN_S:
+        recently = 0 <= _now_s() - float(before.get("asked_s") or 0) < _LEAST_BETWEEN_S
+        if recently and here.ipv6 == before.get("ipv6"):
             return {"changed": False}
         # Nobody here knows the address: the provider takes the one it sees, if it is asked over IPv4.
         requests = [[], [here.ipv6]] if here.ipv6 and here.ipv6 not in says else [[]]

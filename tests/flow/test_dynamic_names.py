@@ -72,6 +72,21 @@ def test_without_an_address_of_our_own_the_provider_takes_what_it_sees_and_not_a
         assert len(server.came) == 1
 
 
+def test_another_address_is_told_however_short_the_time_since_the_last_one(tmp_path: Path, says: set[str]) -> None:
+    provider = Provider()
+    with https_server(tmp_path, provider.answer) as server:
+        settle(tmp_path, server)
+        name_update(tmp_path, {"ipv6": "2001:db8::7"})
+        assert provider.addresses == "2001:db8::7"
+        says.add("2001:db8::7")
+        # The line came back with another prefix, and so with another IPv4 address.
+        came = len(server.came)
+        assert name_update(tmp_path, {"ipv6": "2001:db8:1::7"})["changed"]
+        assert provider.addresses == "2001:db8:1::7"
+        assert len(server.came) == came + 2
+        assert name_update(tmp_path, {"ipv6": "2001:db8:1::7"}) == {"changed": False}
+
+
 @pytest.mark.parametrize(("change", "code"), [({"user": "otto"}, "badauth"), ({"name": "other.example"}, "nohost")])
 def test_a_fatal_refusal_is_not_repeated_until_something_changes(
     tmp_path: Path, change: dict[str, str], code: str

@@ -294,13 +294,14 @@ def test_damaged_files_are_as_good_as_none(box: Box) -> None:
     assert box.shown() == 1
 
 
-def distorted(begin: str, change: Callable[[dict[str, object]], object]) -> Callable[[str, Answer], Answer]:
-    """Return what puts `change` of the JSON that was answered at paths that begin so in its place."""
+def distorted(begin: str, changes: dict[str, object] | None) -> Callable[[str, Answer], Answer]:
+    """Return what changes the JSON that is answered at paths that begin so; without `changes` it is none any more."""
 
     def distort(path: str, answer: Answer) -> Answer:
         if not path.startswith(begin) or answer.status >= 400:
             return answer
-        return answer._replace(body=json.dumps(change(json.loads(answer.body))).encode())
+        body = b"[" * 100_000 if changes is None else json.dumps({**json.loads(answer.body), **changes}).encode()
+        return answer._replace(body=body)
 
     return distort
 
@@ -310,7 +311,7 @@ def test_an_authority_that_names_somebody_else_writes_no_file(tmp_path: Path) ->
     box.solving = TlsAlpn(tmp_path / CHALLENGES, box.keep, NOW)  # type: ignore[assignment]
     before = {path.name for path in tmp_path.iterdir()}
     for name in ("../../elsewhere", "other.example", ""):
-        box.authority.distort = distorted("/authz/", lambda fields, name=name: {**fields, "identifier": {"value": name}})  # type: ignore[misc]
+        box.authority.distort = distorted("/authz/", {"identifier": {"value": name}})
         assert box.tend(at_start=True).record.kind == "malformed"
     assert {path.name for path in tmp_path.iterdir()} == before | {"tls"}
     assert not list((tmp_path / CHALLENGES).iterdir())
@@ -338,14 +339,7 @@ def test_an_authority_that_names_somebody_else_writes_no_file(tmp_path: Path) ->
 def test_answers_of_another_form_are_remembered_as_a_failure(
     box: Box, begin: str, changes: dict[str, object] | None
 ) -> None:
-    def distort(path: str, answer: Answer) -> Answer:
-        if not path.startswith(begin) or answer.status >= 400:
-            return answer
-        if changes is None:
-            return answer._replace(body=b"[" * 100_000)
-        return answer._replace(body=json.dumps({**json.loads(answer.body), **changes}).encode())
-
-    box.authority.distort = distort
+    box.authority.distort = distorted(begin, changes)
     tended = box.tend(at_start=True)
     assert tended.renewed is (tended.record.kind == "")
     assert tended.renewed is (box.shown() == 0)
