@@ -71,18 +71,19 @@ class Announcer:
     def _follow(self, nursery: trio.Nursery) -> None:
         found = {interface.name: interface for interface in self._look()}
         own = [address for interface in found.values() for address in interface.addresses]
-        for name in self._links.keys() - found.keys():
-            self._links.pop(name).scope.cancel()
-        self._missing &= found.keys()
+        for name, link in list(self._links.items()):
+            if name not in found or not _is_the_same(link.interface, found[name]):
+                del self._links[name]
+                link.scope.cancel()
+        # Each of them is tried again below.
+        self._missing.clear()
         for name, interface in found.items():
-            link = self._links.get(name)
-            if link is not None and _is_the_same(link.interface, interface):
+            if name in self._links:
+                link = self._links[name]
                 link.responder.set_addresses(interface.addresses, own, trio.current_time())
                 link.wake()
-                continue
-            if link is not None:
-                link.scope.cancel()
-            self._open(nursery, interface, own)
+            else:
+                self._open(nursery, interface, own)
 
     def _open(self, nursery: trio.Nursery, interface: Interface, own: Collection[str]) -> None:
         sockets = _sockets(interface, self._port)

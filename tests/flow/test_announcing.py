@@ -1,5 +1,6 @@
 """The announcer on a real interface: what it follows while interfaces and addresses come and go."""
 
+import errno
 import socket
 
 import pytest
@@ -7,6 +8,7 @@ import trio
 import trio.testing
 
 from relay.base.limits import MDNS_TOKENS_BURST, MDNS_TOKENS_PER_S
+from relay.uplink import announcer as announcer_module
 from relay.uplink import mdns
 from relay.uplink.announcer import Announcer
 from relay.uplink.dns_message import A, Message, Question, pack_message, read_message
@@ -53,6 +55,36 @@ async def test_interfaces_and_addresses_are_followed(autojump_clock: trio.testin
         await trio.sleep(63)
         assert announcer.status()["interfaces"] == {"lo": True}
         assert announcer.status()["without"] == "gone0"
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_interface_that_refused_for_a_while_is_announced_on_and_no_longer_missing(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, there, refusing = free_udp_port(), [LOOPBACK], False
+    opened = announcer_module._member
+
+    def member(family: socket.AddressFamily, interface: Interface, port: int) -> object:
+        if refusing:
+            raise OSError(errno.EADDRINUSE, "taken")
+        return opened(family, interface, port)
+
+    monkeypatch.setattr(announcer_module, "_member", member)
+    announcer = Announcer(Names("box", "Box"), [Service("_doorstep", 443)], lambda: list(there), port=port)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(announcer.run)
+        await trio.sleep(3)
+        assert announcer.status()["interfaces"] == {"lo": True}
+        there[:], refusing = [BOTH], True
+        await trio.sleep(63)
+        assert announcer.status()["interfaces"] == {}
+        assert announcer.status()["without"] == "lo"
+        # As it was before: what spoke then has ended.
+        there[:], refusing = [LOOPBACK], False
+        await trio.sleep(63)
+        assert announcer.status()["interfaces"] == {"lo": True}
+        assert announcer.status()["without"] == ""
+        assert not announcer._links["lo"].scope.cancel_called
         nursery.cancel_scope.cancel()
 
 
