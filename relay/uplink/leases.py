@@ -87,6 +87,9 @@ class Leases:
 
     def send(self, now_s: float) -> list[bytes]:
         """Return the packets that are due."""
+        if self.protocol and all(_is_lost(lease, now_s) for lease in self._leases):
+            # Another router may have come in its place: nothing is known of that one.
+            self.protocol, self.external_address, self._epoch = "", "", None
         return [packet for lease in self._leases if lease.next_s <= now_s for packet in self._ask(lease, now_s)]
 
     def receive(self, data: bytes, now_s: float) -> None:
@@ -218,6 +221,10 @@ class Leases:
         self.external_address = ""
         for lease in self._leases:
             lease.next_s, lease.unanswered, lease.expires_s = now_s, 0, -math.inf
+
+
+def _is_lost(lease: _Lease, now_s: float) -> bool:
+    return lease.unanswered >= _SILENT_AFTER and lease.expires_s <= now_s
 
 
 def _has_forgotten(protocol: str, elapsed_s: float, before_s: int, epoch_s: int) -> bool:

@@ -115,6 +115,18 @@ def test_a_refusal_has_its_name_and_is_not_asked_about_every_second(speaks: str,
     assert {door["fault"] for door in home.leases.mappings(home.now_s).values()} == {""}
 
 
+@pytest.mark.parametrize(("before", "after"), [("PCP", "NAT-PMP"), ("NAT-PMP", "PCP"), ("PCP", "")])
+def test_another_router_at_the_same_address_is_asked_as_if_nothing_was_known(before: str, after: str) -> None:
+    home = Home(FakeRouter(before))
+    home.live(100.0)
+    home.router = FakeRouter(after, "9.9.9.8")
+    home.live(3 * LIFETIME_S)
+    assert home.leases.protocol == after
+    assert home.leases.silent is (after == "")
+    assert home.leases.external_address == ("9.9.9.8" if after else "")
+    assert home.router.mappings == (OPEN if after else {})
+
+
 def test_another_port_than_the_wanted_one_is_shown_and_kept() -> None:
     home = Home(FakeRouter())
     home.router.taken = {443}
