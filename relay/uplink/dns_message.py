@@ -15,7 +15,9 @@ from relay.base.limits import MAX_MDNS_BYTES, MAX_MDNS_RECORDS
 A, PTR, TXT, AAAA, SRV, NSEC, ANY = 1, 12, 16, 28, 33, 47, 255
 IN = 1
 _TOP = 0x8000
-_RESPONSE, _AUTHORITATIVE, _TRUNCATED, _OPCODE = 0x8000, 0x0400, 0x0200, 0x7800
+_RESPONSE, _AUTHORITATIVE, _TRUNCATED = 0x8000, 0x0400, 0x0200
+# Opcode and response code: other messages are ignored (RFC 6762, sections 18.3 and 18.11).
+_OTHER = 0x780F
 _HEADER_BYTES = 12
 _RECORDS_A_TOKEN, _BYTES_A_TOKEN = 16, 1024
 _POINTER = 0xC0
@@ -82,15 +84,6 @@ def pack_name(name: Name) -> bytes:
     return b"".join(bytes([len(label)]) + label for label in name) + b"\0"
 
 
-def unpack_name(data: bytes) -> Name:
-    """Return the name at the beginning of rdata.
-
-    Raises:
-        DnsMessageError: there is none.
-    """
-    return _Reader(data).name(0)[0]
-
-
 def pack_message(message: Message) -> bytes:
     """Return a message as bytes; owners' names are compressed, those in rdata are not."""
     flags = (_RESPONSE | _AUTHORITATIVE if message.response else 0) | (_TRUNCATED if message.truncated else 0)
@@ -130,12 +123,12 @@ def read_message(data: bytes) -> Message:
     """Return the message in a datagram; records of other classes are left out.
 
     Raises:
-        DnsMessageError: it is malformed, larger than `MAX_MDNS_BYTES`, or no standard query or response.
+        DnsMessageError: it is malformed, larger than `MAX_MDNS_BYTES`, or no standard query or good response.
     """
     if not _HEADER_BYTES <= len(data) <= MAX_MDNS_BYTES:
         raise DnsMessageError(f"a DNS message of {len(data)} bytes")
     number, flags, *counts = (int.from_bytes(data[place : place + 2]) for place in range(0, _HEADER_BYTES, 2))
-    if flags & _OPCODE or sum(counts) > MAX_MDNS_RECORDS:
+    if flags & _OTHER or sum(counts) > MAX_MDNS_RECORDS:
         raise DnsMessageError("a DNS message that is no query and no response, or of too many records")
     reader = _Reader(data, _HEADER_BYTES)
     questions = [reader.question() for _ in range(counts[0])]
@@ -157,7 +150,7 @@ def read_message(data: bytes) -> Message:
 class _Reader:
     """Reads on from a place in a message."""
 
-    def __init__(self, data: bytes, place: int = 0) -> None:
+    def __init__(self, data: bytes, place: int) -> None:
         self._data = data
         self._place = place
 

@@ -10,7 +10,7 @@ import dataclasses
 import ipaddress
 from collections.abc import Iterator, Sequence
 
-from relay.uplink.dns_message import AAAA, NSEC, PTR, SRV, TXT, A, Name, Record, lower, pack_name
+from relay.uplink.dns_message import AAAA, ANY, NSEC, PTR, SRV, TXT, A, Name, Record, lower, pack_name
 
 HOST_TTL_S, OTHER_TTL_S = 120, 4500
 _LOCAL = b"local"
@@ -88,9 +88,9 @@ class Zone:
         found = [
             record
             for record in (*self.shared, *self.unique)
-            if lower(record.name) == asked and kind in (record.kind, 255)
+            if lower(record.name) == asked and kind in (record.kind, ANY)
         ]
-        if found or kind == 255 or asked not in self._owners():
+        if found or kind == ANY or asked not in self._owners():
             return found
         return [self._absence(name)]
 
