@@ -190,7 +190,11 @@ def test_at_every_step_of_an_install_there_is_a_whole_release(machine: Machine) 
     for step in steps:
         cut = "\n".join([*lines[: step + 1], "    exit 0"])
         (machine.folder / "cut.sh").write_text(script.replace("\n".join(lines), cut))
-        environment = {"PATH": f"{machine.programs}:{os.environ['PATH']}", "DOORSTEP_HOME": str(machine.home)}
+        environment = {
+            "PATH": f"{machine.programs}:{os.environ['PATH']}",
+            "DOORSTEP_HOME": str(machine.home),
+            "DOORSTEP_STATE": str(machine.state),
+        }
         subprocess.run(["sh", machine.folder / "cut.sh", "install"], env=environment, check=True, timeout=20)
         assert machine.running in ("1", "2"), lines[step]
     machine.slots("install")
