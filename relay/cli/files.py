@@ -1,13 +1,13 @@
 """Files of the state folder: whole or absent after a power cut, and its owner's whoever makes them."""
 
 import os
+import pwd
 from pathlib import Path
 
 from relay.base.config import FILE_NAME
 from relay.base.errors import ConfigError
 
 _MOST_SECRET_BYTES = 4096
-_KEY_DEVICES = ("/dev/tpmrm0", "/dev/vcio")
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -52,10 +52,17 @@ def act_as_owner(folder: Path) -> None:
     owner = folder.stat()
     if owner.st_uid == 0:
         return
-    # Of root's groups none, and those by which the service reaches the key that the board holds.
-    os.setgroups([os.stat(device).st_gid for device in _KEY_DEVICES if os.path.exists(device)])
+    # Of root's groups none, and the owner's own: by one of them it may reach the key that the board holds.
+    os.setgroups(_groups(owner.st_uid, owner.st_gid))
     os.setgid(owner.st_gid)
     os.setuid(owner.st_uid)
+
+
+def _groups(user: int, group: int) -> list[int]:
+    try:
+        return os.getgrouplist(pwd.getpwuid(user).pw_name, group)
+    except KeyError:
+        return []
 
 
 def provisioned(folder: Path) -> bool:
