@@ -54,8 +54,9 @@ MAX_PREV_EVENTS = 20
 MAX_AUTH_EVENTS = 10
 
 # household
-ARGON2_MEMORY_BYTES = 19 * MIB
-ARGON2_PASSES = 2
+# OWASP (Password Storage) calls 19 MiB x 2 and 12 MiB x 3 the same defence; a login is the peak of the relay's memory.
+ARGON2_MEMORY_BYTES = 12 * MIB
+ARGON2_PASSES = 3
 MIN_PASSWORD_CHARACTERS = 8
 MAX_WAITING_PASSWORDS = 32
 PASSWORD_RETRY_S = 2.0

@@ -41,7 +41,7 @@ async def test_only_an_active_account_gets_another_password(ledger: Ledger) -> N
 
 async def test_only_the_password_itself_opens_its_hash() -> None:
     hashed = await accounts.hash_password("correct horse battery")
-    assert hashed.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert hashed.startswith("$argon2id$v=19$m=12288,t=3,p=1$")
     assert await accounts.verify_password(hashed, "correct horse battery")
     assert not await accounts.verify_password(hashed, "correct horse battery ")
     assert not await accounts.verify_password(None, "nobody has this password")
