@@ -69,7 +69,7 @@ def _find(name: str, server: Server) -> Iterator[Finding]:
             "warning",
             f"uplink.no_forwarded_for: the proxy in front of the {name} door does not say whom it speaks for: "
             "everybody shares its rate limits",
-            "let it set X-Forwarded-For; README, At home on the network, shows how",
+            "let it set X-Forwarded-For; hw/home-network.md shows how",
         )
     if said.plain:
         yield Finding(

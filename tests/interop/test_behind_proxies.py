@@ -22,7 +22,7 @@ pytestmark = pytest.mark.interop
 
 MEGABYTES = 20_000_000
 FEW_LOGINS = {"rate.login_per_minute": "0.01", "rate.login_burst": "3"}
-# What README shows, with ports for the run.
+# What hw/home-network.md shows, with ports for the run.
 ENDS_TLS = """
 defaults
     mode http
