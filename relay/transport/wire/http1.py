@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import h11
@@ -22,6 +23,7 @@ from relay.transport.wire.outgoing import Outgoing
 _REASONS = {400: "malformed", 408: "slow", 413: "body_too_large", 414: "target_too_large", 431: "headers_too_large"}
 # States in which a response head can still be sent.
 _UNANSWERED = (h11.IDLE, h11.SEND_RESPONSE)
+_HEAD_END = re.compile(rb"\n\r?\n")
 
 
 class Http1(Outgoing):
@@ -174,6 +176,8 @@ class Http1(Outgoing):
         machine = self._machine
         try:
             while True:
+                if machine.their_state in _UNANSWERED and _is_too_long(machine.trailing_data[0]):
+                    raise self._refuse(431)
                 event = machine.next_event()
                 if event is h11.NEED_DATA:
                     self._incomplete = machine.their_state in _UNANSWERED and bool(machine.trailing_data[0])
@@ -225,6 +229,15 @@ class Http1(Outgoing):
             )
             self._queue(h11.EndOfMessage())
         return WireError(_REASONS[status])
+
+
+def _is_too_long(waiting: bytes) -> bool:
+    # h11 measures only a head that is not whole yet: whether a long one is refused, and as what, would depend on how it
+    # was split. What cannot begin a head (RFC 9112, 3) is left to it: it refuses that at the first byte.
+    if len(waiting) <= MAX_HEADER_BYTES + 1 or waiting[0] <= 0x20:
+        return False
+    end = _HEAD_END.search(waiting)
+    return end is None or end.end() > MAX_HEADER_BYTES + 1
 
 
 def _origin_form(target: str) -> str:

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.base.limits import MAX_HEADER_BYTES, MAX_HEADER_COUNT, MAX_TARGET_BYTES, MAX_UNREAD_BODY_BYTES
@@ -46,6 +46,7 @@ HOSTILE = st.sampled_from(
 )
 
 
+@example([Sent(b"GET / HTTP/1.1\r\nHost: a\r\nX" + b"y" * MAX_HEADER_BYTES), GET], b"", [MAX_HEADER_BYTES + 1])
 @given(st.lists(HOSTILE, min_size=1, max_size=2), st.binary(max_size=8), st.lists(st.integers(0, 40_000), max_size=4))
 def test_how_bytes_are_split_never_matters(parts: list[bytes], tail: bytes, places: list[int]) -> None:
     data = b"".join(parts) + tail
@@ -56,6 +57,18 @@ def test_how_bytes_are_split_never_matters(parts: list[bytes], tail: bytes, plac
     assert whole.take() == halves.take()
     if not understood.error:
         assert understood == in_pieces
+
+
+@pytest.mark.parametrize("first", [b"GET / HTTP/1.1", b"\x16GET / HTTP/1.1"])
+@pytest.mark.parametrize("more", [0, 1, 2, 3, 60])
+def test_a_head_of_about_the_limit_is_taken_or_refused_however_it_is_split(first: bytes, more: int) -> None:
+    head = first + b"\r\nHost: a\r\nX: " + b"y" * MAX_HEADER_BYTES
+    head = head[: MAX_HEADER_BYTES + more - 4] + b"\r\n\r\n"
+    whole, halves = Http1(server=True), Http1(server=True)
+    understood, in_pieces = listen_to(whole, [head]), listen_to(halves, cut(head, [len(head) - 1]))
+    assert understood.error == in_pieces.error
+    assert whole.take() == halves.take()
+    assert understood.error == ("malformed" if first[0] == 0x16 else "headers_too_large" if more > 1 else "")
 
 
 @given(st.lists(st.integers(0, 200), max_size=6), st.booleans())
