@@ -19,6 +19,7 @@ from nacl.exceptions import CryptoError
 
 from relay.base.errors import (
     ConfigError,
+    ConflictError,
     DamagedError,
     KeyAbsentError,
     NewerFormatError,
@@ -166,8 +167,11 @@ def rewrap_keyring(folder: Path, keyring: Keyring, source: KeySource, *, files: 
     """Wrap the keys by another source, which is tried at once; the old one opens them too until `settle_keyring`.
 
     Raises:
+        ConflictError: a change before this one did not end: only the keyring of before may open by the source in force.
         RelayError: the new source does not work; the old one goes on alone.
     """
+    if files.exists(folder / BEFORE):
+        raise ConflictError("an earlier change of where the key is did not end: start the box once, then try again")
     old = _content(folder / FILE_NAME, files)
     write_whole(folder / BEFORE, old, files)
     try:

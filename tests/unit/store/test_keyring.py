@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.base.errors import ConfigError, DamagedError, KeyAbsentError, WrongKeyError
+from relay.base.errors import ConfigError, ConflictError, DamagedError, KeyAbsentError, WrongKeyError
 from relay.store import keyring as keyring_module
-from relay.store.keyring import KeyFile, Passphrase, create_keyring, open_keyring
+from relay.store.keyring import KeyFile, Passphrase, create_keyring, open_keyring, rewrap_keyring, settle_keyring
 from relay.store.packing import pack
 
 
@@ -88,3 +88,17 @@ def test_a_keyring_whose_parameters_are_garbled_is_said_to_be_none(tmp_path: Pat
         (tmp_path / "keyring").write_bytes(pack([1, b"s" * 16, parameters, b"n" * 24, b"sealed"]))
         with pytest.raises(DamagedError, match="not a keyring"):
             open_keyring(tmp_path, Passphrase(b"x"))
+
+
+def test_a_change_of_sources_that_did_not_end_is_not_followed_by_another(tmp_path: Path) -> None:
+    state, named, second, third = tmp_path / "state", *(key_file(tmp_path, name) for name in "abc")
+    made = create_keyring(state, named)
+    # The power goes before the settings name the second, and then the card refuses to be written to for a while.
+    rewrap_keyring(state, made, second)
+    with pytest.raises(ConflictError, match="did not end"):
+        rewrap_keyring(state, made, third)
+    assert open_keyring(state, named) == made
+    settle_keyring(state, named)
+    rewrap_keyring(state, made, third)
+    settle_keyring(state, third)
+    assert open_keyring(state, third) == made
