@@ -18,7 +18,8 @@ from relay.base.config import FILE_NAME, Config, ServerConfig, split_address
 from relay.base.config_names import AUTHORITIES
 from relay.base.errors import ConfigError, ConflictError, InvalidInputError
 from relay.base.ids import UserId, make_user_id, parse_server_name, parse_user_id
-from relay.base.trial import BEFORE
+from relay.base.trial import BEFORE, NETWORK_BEFORE
+from relay.base.trial import FILE_NAME as TRIAL
 from relay.box.profile import OVERRIDE, load_profile
 from relay.cli import own_ca
 from relay.cli.files import provisioned, sync_folder, write_whole
@@ -28,8 +29,9 @@ OpenHouse = Callable[[Path, Config], AbstractAsyncContextManager[Operator]]
 
 MARKER = "provisioning"
 DRAFT_FOLDER = "console"
-# What may lie in a folder that is not yet a box: the mark of an attempt cut short is the licence to remove the rest.
-_HARMLESS = frozenset({"lost+found", DRAFT_FOLDER, MARKER, OVERRIDE})
+# What may lie in a folder that is not yet a box, whose network may be set up already: the mark of an attempt cut short
+# is the licence to remove the rest.
+_HARMLESS = frozenset({"lost+found", DRAFT_FOLDER, MARKER, OVERRIDE, NETWORK_BEFORE, TRIAL})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

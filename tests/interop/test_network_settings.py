@@ -289,6 +289,19 @@ def test_whoever_is_interrupted_in_a_change_takes_it_back_at_once(
     assert network_trial.settings_in_force().get("wlan0.dns", "auto") == "auto"
 
 
+@pytest.mark.parametrize("confirm_s", [None, 60])
+def test_a_box_is_set_up_after_its_network(fake: Fake, box: Path, confirm_s: float | None) -> None:
+    settings.change(box, FIXED, confirm_s)
+    new = {"verb": "provision", "name": "box.example", "owner": "anna", "password": "secret enough"}
+    assert operate(box, new)["server"] == "box.example"
+    if confirm_s:
+        assert settings.commit(box) == {"kept": True}
+    assert fake.on_disk
+    assert settings.go_back(box) == {"restarting": False}
+    assert not fake.on_disk
+    assert load(box).server.name == "box.example"
+
+
 BOTH = {**FIXED, "log.level": "debug"}
 
 
