@@ -168,8 +168,12 @@ def saved(result: dict[str, Any]) -> list[str]:
     lines = [f"{first} {how}" if result["restart_needed"] else first]
     for interface in result.get("interfaces", ()):
         lines += link(interface)
-    lines += [f"! {note}" for note in result.get("notes", ())]
-    return [*lines, *trial(result)]
+    return [*lines, *network_changed(result)]
+
+
+def network_changed(result: dict[str, Any]) -> list[str]:
+    """Return what people should know of a change of the network, nothing where there was none."""
+    return [*(f"! {note}" for note in result.get("notes", ())), *trial(result)]
 
 
 def flat(tables: dict[str, dict[str, Any]]) -> dict[str, Any]:

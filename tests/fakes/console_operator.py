@@ -3,6 +3,7 @@
 import socket
 from typing import Any
 
+from relay.base.limits import FROM_AFAR_TRIAL_S
 from relay.console.operator import Call, Place
 
 OWNER_SECRET = "open sesame 1"
@@ -27,6 +28,7 @@ class MemoryBox:
         self.before: dict[str, str] | None = None
         self.on_trial_s: float | None = None
         self.settled = 0
+        self.from_afar = False
         self.network = ""
         self.hostname = "doorstep"
         self.name = "Doorstep"
@@ -82,11 +84,15 @@ class MemoryBox:
         if self.before is not None and self.on_trial_s is not None:
             raise LookupError("a change is on trial: commit keeps it, rollback takes it back")
         changed = self.settings != {**self.settings, **settings}
+        careful = confirm_s is None and self.from_afar and any(key.startswith("network.") for key in settings)
+        confirm_s = FROM_AFAR_TRIAL_S if careful else confirm_s
         if changed:
             self.before, self.on_trial_s = dict(self.settings), confirm_s
         self.settings.update(settings)
         result: dict[str, Any] = {"changed": changed, "restart_needed": changed, "restarting": changed}
-        return result if confirm_s is None else {**result, "goes_back_in_s": confirm_s}
+        if confirm_s is None:
+            return result
+        return {**result, "goes_back_in_s": confirm_s, **({"careful": True} if careful else {})}
 
     def _commit(self) -> dict[str, Any]:
         if self.on_trial_s is None:

@@ -76,7 +76,6 @@ TESTED_ELSEWHERE = {
     "relay/console/dialogues/asking.py": "tests/unit/console/test_session.py",
     "relay/console/dialogues/care.py": "tests/unit/console/test_session.py",
     "relay/console/dialogues/household.py": "tests/unit/console/test_session.py",
-    "relay/console/dialogues/network.py": "tests/unit/console/test_session.py",
     "relay/console/dialogues/settings.py": "tests/unit/console/test_session.py",
     "relay/console/dialogues/lock.py": "tests/unit/console/test_gate.py",
     "relay/console/station.py": "tests/flow/test_console_station.py",

@@ -15,6 +15,8 @@ _PERSON = ("name", "owner", "password")
 _ADDRESSES = ("federation", "client")
 _CERTIFICATES = ("acme", "acme.directory", "tls_cert", "tls.cert")
 _TRIAL_MINUTES = 5
+# What of a change of the network people have to know though the box is what they asked for.
+_OF_THE_NETWORK = ("notes", "goes_back_in_s", "careful")
 
 
 class Settings:
@@ -133,7 +135,7 @@ class Settings:
         if "changed" in result:
             yield Say(words.saved(result))
             return
-        yield Say([*self._house.drawn(result), *words.provisioned(result)])
+        yield Say([*self._house.drawn(result), *words.provisioned(result), *words.network_changed(result)])
         if self._house.leave_when_applied:
             yield Leave(applied=True)
 
@@ -163,19 +165,21 @@ class Settings:
     def applied(
         self, *, provisioned: bool, confirm_s: object = None, phrases: Mapping[str, str] | None = None
     ) -> Generator[Step, Any, dict[str, Any]]:
-        """Apply the draft and forget it; return the operator's result."""
+        """Apply the draft and forget it; return the operator's result, with that of a new box's network in it."""
         draft = self._house.draft
+        network: dict[str, Any] = {}
         if draft.is_network_only():
             provisioned = True
         elif not provisioned and draft.network():
-            yield from asked({"verb": "set", "settings": draft.network()})
+            network = yield from asked({"verb": "set", "settings": draft.network()})
             for key in draft.network():
                 draft.drop(key)
+            yield Keep(draft.kept())
         request = draft.request(provisioned=provisioned, confirm_s=confirm_s)
         result = yield from asked({**request, **(phrases or {})})
-        self._house.draft.clear()
+        draft.clear()
         yield Keep(None)
-        return result
+        return {**{name: network[name] for name in _OF_THE_NETWORK if name in network}, **result}
 
     def _setup(self) -> Script:
         if self._house.provisioned():

@@ -443,41 +443,6 @@ def test_a_cable_that_damages_what_it_carries_makes_nothing_happen_that_takes_a_
     assert sum(fields.get("name") == "wilma" and fields["verb"] == "user_add" for fields in person.box.asked) == 1
 
 
-def test_an_address_is_planned_looked_at_tried_and_kept_in_words() -> None:
-    person = Person(MemoryBox(provisioned=True))
-    assert "eth0.address = dhcp" in person.type("", "show network")
-    assert "lacks the length" in person.type("set network.eth0.address 192.0.2.5")
-    assert "error" not in person.type("set network.eth0.address=192.0.2.5/24", "set network.eth0.gateway 192.0.3.1")
-    planned = person.type("plan")
-    assert "+ network.eth0.address = 192.0.2.5/24" in planned
-    assert "! the gateway 192.0.3.1 is not in the network of 192.0.2.5/24" in planned
-    person.type("set network.eth0.gateway 192.0.2.1")
-    assert "everything goes back to how it was" in person.type("commit confirmed 2")
-    assert person.box.asked[-1]["confirm_s"] == 120
-    assert "Kept" in person.type("commit")
-
-
-def test_a_new_box_has_a_network_to_set_up_before_anything_else() -> None:
-    person = Person()
-    person.type("", "set network.eth0.address 192.0.2.5/24")
-    assert "the box itself is set up later" in person.type("plan")
-    assert "On trial" in person.type("commit confirmed 1")
-    assert person.box.asked[-1]["verb"] == "set"
-    assert "Kept" in person.type("commit")
-    assert not person.box.provisioned()
-    person.type("set network.eth0.dns 192.0.2.1", "set name box.example", "set owner anna")
-    person.type("set password", "swordfish", "swordfish", "apply")
-    assert [asked["verb"] for asked in person.box.asked[-2:]] == ["set", "provision"]
-    assert person.box.asked[-1]["settings"] == {}
-
-
-def test_a_network_is_forgotten_by_its_name() -> None:
-    person = Person(MemoryBox(provisioned=True))
-    assert "Wi-Fi home, connected" in person.type("", "wifi join home", "correct horse")
-    assert "home is forgotten" in person.type("wifi forget home")
-    assert "knows no network" in person.type("wifi forget home")
-
-
 def test_a_box_is_put_right_by_words() -> None:
     person = Person(MemoryBox(provisioned=True))
     assert "nothing to repair" in person.type("", "repair")
