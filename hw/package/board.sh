@@ -26,9 +26,13 @@ drop_in() {
         # A release that does not run says nothing; what the one before it said still counts.
         rm -f "$1.new"
         silent=yes
+    elif cmp -s "$1.new" "$1"; then
+        rm "$1.new"
     elif [ -s "$1.new" ]; then
         mv "$1.new" "$1"
+        changed=yes
     else
+        [ ! -e "$1" ] || changed=yes
         rm -f "$1.new" "$1"
     fi
 }
@@ -67,7 +71,7 @@ consoles() {
     done
 }
 
-silent=
+silent='' changed=''
 now=$(identity)
 if [ "${1:-}" = --if-changed ] && [ "$(cat "$known" 2>/dev/null)" = "$now" ]; then
     exit 0
@@ -80,6 +84,8 @@ drop_in "$etc/systemd/system.conf.d/60-doorstep.conf" --watchdog
 ! running || systemctl daemon-reexec || :
 systemctl daemon-reload || :
 consoles
+# A relay starts anew in its place: only a restart of its unit lets it reach a device that was none of its unit's before.
+[ -z "$changed" ] || systemctl try-restart --no-block relay.service 'relay-console@*.service' || :
 # What was not said is asked for at the next start. What was is on flash before the board counts as known.
 if [ -z "$silent" ]; then
     sync

@@ -40,8 +40,7 @@ udevadm control --reload
 systemctl enable --now tpm-wire.service
 udevadm settle
 printf '[keystore]\\nkind = "tpm2"\\n' >{STATE}/profile.toml
-/usr/lib/doorstep/board.sh --if-changed
-systemctl restart {CONSOLE}
+/usr/lib/doorstep/board.sh
 sync
 """
 # The line of hw/README.md, while the box is set up.

@@ -11,6 +11,7 @@ echo "$*" >>"{folder}/asked"
 [ ! -e "{folder}/broken" ] || exit 1
 case "$*" in
 *--systemd) echo '[Service]' ;;
+*--console) [ ! -e "{folder}/device" ] || cat "{folder}/device" ;;
 *--watchdog) echo '[Manager]' ;;
 *--json) echo '{{"console": [{{"dev": "/dev/ttyS0"}}]}}' ;;
 esac
@@ -42,6 +43,10 @@ class Board:
         if broken:
             (self.folder / "broken").touch()
 
+    def opens(self, line: str) -> None:
+        """Have the release say this of what a console needs; nothing: nothing."""
+        (self.folder / "device").write_text(f"{line}\n" if line else "")
+
     def start(self) -> bool:
         """Do what a start does; return whether the release was asked."""
         (self.folder / "asked").unlink(missing_ok=True)
@@ -72,6 +77,26 @@ def test_a_board_is_settled_once_and_again_when_it_is_another(tmp_path: Path) ->
     assert not board.start()
     (tmp_path / "state/profile.toml").write_text("[watchdog]\n")
     assert board.start()
+
+
+def test_who_runs_under_what_was_settled_before_is_started_again_and_nobody_else(tmp_path: Path) -> None:
+    board, profile = Board(tmp_path), tmp_path / "state/profile.toml"
+    restart = "try-restart --no-block relay.service relay-console@*.service"
+
+    def restarted_by_another(text: str) -> bool:
+        (tmp_path / "told").write_text("")
+        profile.write_text(text)
+        assert board.start()
+        return restart in (tmp_path / "told").read_text().splitlines()
+
+    assert restarted_by_another("[watchdog]\n")
+    assert not restarted_by_another("[led]\n")
+    board.opens("DeviceAllow=/dev/tpmrm0 rw")
+    assert restarted_by_another('[keystore]\nkind = "tpm2"\n')
+    assert board.says("system/relay-console@.service.d/50-board.conf") == "DeviceAllow=/dev/tpmrm0 rw\n"
+    board.opens("")
+    assert restarted_by_another("")
+    assert not board.says("system/relay-console@.service.d/50-board.conf")
 
 
 def test_a_release_that_says_nothing_of_the_board_is_asked_again_at_the_next_start(tmp_path: Path) -> None:
