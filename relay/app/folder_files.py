@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+from relay.app import failed_starts
+from relay.base import trial
 from relay.base.config import FILE_NAME as SETTINGS
 from relay.base.config import OWNER_FILE_NAME, Config
 from relay.base.errors import StorageError
@@ -26,9 +28,10 @@ _NOT_TAKEN = frozenset(
         "provisioning",
         OWNER_FILE_NAME,
         "guesses.json",
-        "failed-starts",
-        "relay.toml.before",
-        "relay.toml.trial",
+        failed_starts.FILE_NAME,
+        trial.BEFORE,
+        trial.NETWORK_BEFORE,
+        trial.FILE_NAME,
     }
 )
 _PASSING = (".part", ".new", ".restoring", ".lost", ".sock")

@@ -20,6 +20,8 @@ def test_settings_and_certificates_go_along_and_what_is_held_otherwise_does_not(
     for name in ("keyring", "root.key", "index.db", "index.db-wal", "journal/root.a", "media/00", "backup.catalogue"):
         (box / name).parent.mkdir(parents=True, exist_ok=True)
         (box / name).write_text("secret")
+    for name in ("relay.toml.before", "relay.toml.trial", "network.before", "failed-starts", "room.part"):
+        (box / name).write_text("of this machine and this moment")
     (box / "index.db.lost-0").write_text("old")
     (box / "tls/cert.pem.part").write_text("half")
     (box / "link").symlink_to("/etc/passwd")
