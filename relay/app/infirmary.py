@@ -17,13 +17,14 @@ from relay.admin.advice import next_step
 from relay.admin.operations import Finding
 from relay.admin.requests import Doctor, Request, Restart, Status, Stop
 from relay.admin.server import serve_admin
+from relay.app.holdings import free_bytes
 from relay.app.on_trial import start_again_when_due
 from relay.app.stopping import StopAsked, listen_to_signals
 from relay.base.errors import RelayError
 from relay.base.limits import MIB
 from relay.store.files import OS_FILES, FileLayer
 
-_PROBE = "room.probe"
+_PROBE = "room.part"
 _PROBE_BYTES = 2 * MIB
 _LOOK_FOR_ROOM_S = 30.0
 
@@ -92,16 +93,20 @@ async def attend(
 async def look_for_room(folder: Path, stop: StopAsked) -> None:
     """Ask for a new start once the card has room for one."""
     while True:
+        # The first time, too: a start that needs more than is looked for here must not follow the other at once.
+        await trio.sleep(_LOOK_FOR_ROOM_S)
         if await trio.to_thread.run_sync(has_room, folder, OS_FILES):
             stop(True)  # noqa: FBT003 - the operator's callback
             return
-        await trio.sleep(_LOOK_FOR_ROOM_S)
 
 
 def has_room(folder: Path, files: FileLayer) -> bool:
-    """Return whether a start finds room for what it writes, found out by writing as much."""
+    """Return whether there is room for what most starts write, found out by writing as much: quotas say nothing."""
     path = folder / _PROBE
     try:
+        if files.vfs is None and free_bytes(folder) < _PROBE_BYTES:
+            # A full card is not written to, and what is left of it not taken from others, only to be sure.
+            return False
         file = files.open(path, create=True)
         try:
             file.write(bytes(_PROBE_BYTES), 0)

@@ -7,14 +7,16 @@ import trio
 
 from relay.admin.advice import next_step
 from relay.admin.requests import Doctor, ListUsers, Restart, Status
+from relay.app import infirmary
 from relay.app.house import TABLES as HOUSE_TABLES
 from relay.app.house import unlock
-from relay.app.infirmary import Infirmary, has_room
+from relay.app.infirmary import Infirmary, has_room, look_for_room
 from relay.app.repairing import look_at_house, repair_house
 from relay.app.stopping import StopAsked
 from relay.base.config import Config
 from relay.base.errors import DamagedError, StorageError
 from relay.base.ids import RoomId, UserId
+from relay.base.limits import MIB
 from relay.console import words
 from relay.household import accounts
 from relay.household.faults import UnknownTokenError
@@ -24,7 +26,7 @@ from relay.rooms.matrix import soundness
 from relay.rooms.matrix.exchange.catching_up import CatchingUp
 from relay.rooms.matrix.tables import TABLES
 from relay.store import faults
-from relay.store.files import OS_FILES
+from relay.store.files import OS_FILES, OsFile, OsFiles
 from relay.store.frame import BLOCK_BYTES, HEADER_BYTES, read_header
 from relay.store.index import Index
 from relay.store.ledger import open_ledger
@@ -197,6 +199,26 @@ def test_room_is_found_out_by_writing(tmp_path: Path) -> None:
     assert has_room(FOLDER, full)
     assert has_room(tmp_path, OS_FILES)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_the_file_system_says_that_it_is_full_nothing_is_written_to_find_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Written(OsFiles):
+        def open(self, path: Path, *, create: bool = False) -> OsFile:
+            raise AssertionError(path)
+
+    monkeypatch.setattr(infirmary, "free_bytes", lambda _folder: 2 * MIB - 1)
+    assert not has_room(tmp_path, Written())
+
+
+async def test_a_start_that_finds_no_room_where_there_seems_to_be_some_does_not_follow_the_other_at_once(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    stop, begun_s = StopAsked(), autojump_clock.current_time()
+    await look_for_room(tmp_path, stop)
+    assert stop.restart
+    assert autojump_clock.current_time() - begun_s >= 30
 
 
 async def test_doctor_looks_at_a_stopped_box_and_repairs_it(tmp_path: Path) -> None:
