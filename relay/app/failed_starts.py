@@ -40,16 +40,21 @@ class SafeModeAskedError(RelayError):
 
 def why_safe(folder: Path) -> RelayError | None:
     """Return why this start is in safe mode, None where it is a start like any other."""
-    try:
-        with (folder / FILE_NAME).open("rb") as file:
-            lines = file.read(_MOST_BYTES).decode("ascii", "replace").splitlines()
-    except OSError:
-        return None
+    lines = noted(folder)
     if _ASKED in lines:
         return SafeModeAskedError("it was asked for")
     if len(lines) < MANY:
         return None
     return StartsFailedError(f"{len(lines)} starts in a row failed, the last one so: {lines[-1][:100]}")
+
+
+def noted(folder: Path) -> list[str]:
+    """Return what is noted of failed starts, oldest first."""
+    try:
+        with (folder / FILE_NAME).open("rb") as file:
+            return file.read(_MOST_BYTES).decode("ascii", "replace").splitlines()
+    except OSError:
+        return []
 
 
 def ask_for_safe(folder: Path) -> None:

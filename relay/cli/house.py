@@ -41,10 +41,11 @@ def run_house(folder: Path, *, safe: bool = False) -> bool:
 
     act_as_owner(folder)
     share_heap()
+    noted = failed_starts.noted(folder)
     why = failed_starts.SafeModeAskedError("it was asked for") if safe else failed_starts.why_safe(folder)
     again = run(folder, why)
-    if why is not None:
-        # Whoever asks for a new start from there wants one like any other.
+    if why is not None and failed_starts.noted(folder) == noted:
+        # Whoever asks for a new start from there wants one like any other, unless they asked for safe mode again.
         failed_starts.forget(folder)
     return again
 

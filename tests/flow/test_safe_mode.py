@@ -24,6 +24,7 @@ from relay.app.failed_starts import (
 from relay.app.safe_mode import SystemRefusedError, as_fault, stay, stays_up
 from relay.base.errors import ConfigError, DamagedError, RelayError, StateLockedError
 from relay.base.trial import BEFORE
+from relay.cli.house import run_house
 from relay.cli.operate import operate
 from relay.store.faults import NoRoomError
 
@@ -161,6 +162,26 @@ def test_safe_mode_can_be_asked_for(box: Path) -> None:
     ask_for_safe(box)
     with pytest.raises(RelayError, match="not been set up"):
         operate(box / "nowhere", {"verb": "restart_safe"})
+
+
+@pytest.mark.parametrize("lines", [["signal killed KILL"] * MANY, ["asked"]])
+def test_safe_mode_can_be_asked_for_again_from_within(
+    box: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    (box / FILE_NAME).write_text("".join(f"{line}\n" for line in lines))
+
+    def run_and_ask(_folder: Path, why: RelayError | None) -> bool:
+        assert why is not None
+        ask_for_safe(box)
+        return True
+
+    monkeypatch.setattr("relay.app.run", run_and_ask)
+    monkeypatch.setattr("relay.box.heap.share_heap", lambda: None)
+    assert run_house(box)
+    assert isinstance(why_safe(box), SafeModeAskedError)
+    monkeypatch.setattr("relay.app.run", lambda _folder, _why: True)
+    assert run_house(box)
+    assert why_safe(box) is None
 
 
 async def test_a_minute_of_serving_ends_the_count_and_keeps_the_settings_once(box: Path) -> None:
