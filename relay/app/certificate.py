@@ -59,11 +59,17 @@ class Certificate:
         self._tender = Tender(house.folder, config.acme, self._served, ask, house.clock, settles_s=settles_s)
         nursery.start_soon(self._tender.run)
 
-    async def alive(self) -> None:
-        """Wait, not for ever, until one that ended is renewed, where it can be before the other servers' door opens."""
+    async def alive(self, stop: trio.Event) -> None:
+        """Wait until one that ended is renewed, where it can be before the other servers' door opens.
+
+        Neither for ever nor beyond `stop`: who asks for that would end what does not.
+        """
         config = self._house.config
         if self._tender is not None and (config.client.tls or config.acme.challenge == "dns-01"):
-            await self._tender.alive()
+            async with trio.open_nursery() as waiting:
+                waiting.start_soon(_cancel_at, stop, waiting.cancel_scope)
+                await self._tender.alive()
+                waiting.cancel_scope.cancel()
 
     def watch(self) -> tuple[dict[str, Any], list[Finding]]:
         """Return what the running box knows of it; what stands in files, `relay.cli.doctor` reads."""
@@ -77,6 +83,11 @@ class Certificate:
                 f"the certificate files changed and cannot be used: {self._served.fault}",
                 "bring a chain and the key that it is for; until then the one before is shown",
             )
+
+
+async def _cancel_at(stop: trio.Event, scope: trio.CancelScope) -> None:
+    await stop.wait()
+    scope.cancel()
 
 
 def _serve(house: House) -> ServedFiles:

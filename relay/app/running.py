@@ -173,7 +173,7 @@ async def _serve_house(
             await front.open("client", house.config.client, family_door(house, network).answer)
             certificate.start(workers)
             await knock_all(house.ledger, network.outboxes, house.server)
-            await certificate.alive()
+            await certificate.alive(stop.asked)
             await front.open("federation", house.config.federation, network.federation.answer)
             workers.start_soon(greet_all, house.ledger, network.outboxes, house.server)
             workers.start_soon(network.catching_up.run)

@@ -15,7 +15,6 @@ TESTED_ELSEWHERE = {
     "relay/admin/moving.py": "tests/flow/test_moving_house.py",
     "relay/admin/server.py": "tests/flow/test_admin_socket.py",
     "relay/app/awaiting_key.py": "tests/flow/test_awaiting_key.py",
-    "relay/app/certificate.py": "tests/interop/test_certificates.py",
     "relay/app/child.py": "tests/interop/test_certificates.py",
     "relay/cli/certificate.py": "tests/interop/test_certificates.py",
     "relay/uplink/acme/folder.py": "tests/unit/uplink/acme/test_tending.py",
