@@ -15,6 +15,7 @@ from relay.app.house import House
 from relay.base.config import split_address
 from relay.base.config_uplink import split_gateway
 from relay.base.ids import split_server_name
+from relay.base.networks import is_loopback
 
 if TYPE_CHECKING:
     from relay.uplink.announcer import Announcer
@@ -96,7 +97,7 @@ def _mapper(house: House, listening: Mapping[str, str]) -> "PortMapper":
 
     gateway = house.config.uplink.gateway
     look = partial(fixed_way, *split_gateway(gateway)) if gateway else find_ways
-    beside = gateway != "" and ipaddress.ip_address(split_gateway(gateway)[0]).is_loopback
+    beside = gateway != "" and is_loopback(split_gateway(gateway)[0])
     ports = _open_ports(listening, inside_too=beside)
     outside = {
         "client": _CLIENT_PORT if house.config.client.tls else None,
@@ -152,13 +153,6 @@ def _open_ports(listening: Mapping[str, str], *, inside_too: bool) -> dict[str, 
     found = {}
     for name, url in listening.items():
         host, port = split_address(url.rpartition("/")[2])
-        if inside_too or not _is_loopback(host):
+        if inside_too or not is_loopback(host):
             found[name] = port
     return found
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,4 +1,4 @@
-"""Networks that a setting names, and whether an address is of them."""
+"""Networks that a setting names, and whether an address is of them, or of this machine alone."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ class Networks:
 
     def __bool__(self) -> bool:
         return bool(self.each)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host`, an address without brackets or a name, is this machine's own and nobody else's."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.casefold() == "localhost"
 
 
 def parse_networks(key: str, text: str) -> Networks:

@@ -5,7 +5,6 @@
 
 import dataclasses
 import datetime
-import ipaddress
 import shutil
 import ssl
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +17,7 @@ from relay.base.config import FILE_NAME, Config, ServerConfig, split_address
 from relay.base.config_names import AUTHORITIES
 from relay.base.errors import ConfigError, ConflictError, InvalidInputError
 from relay.base.ids import UserId, make_user_id, parse_server_name, parse_user_id
+from relay.base.networks import is_loopback
 from relay.base.trial import BEFORE, NETWORK_BEFORE
 from relay.base.trial import FILE_NAME as TRIAL
 from relay.box.profile import OVERRIDE, load_profile
@@ -93,7 +93,7 @@ def plan_config(plan: ProvisionPlan, folder: Path) -> Config:
     ):
         if value:
             settings[key] = value
-    if not is_loopback(client):
+    if not is_loopback(split_address(client)[0]):
         settings["client.tls"] = "true"
     if "server.name" in plan.settings:
         raise ConfigError("server.name is given by --name")
@@ -104,20 +104,11 @@ def plan_config(plan: ProvisionPlan, folder: Path) -> Config:
     return config
 
 
-def is_loopback(address: str) -> bool:
-    """Return whether `HOST:PORT` is reached from this machine only."""
-    host = split_address(address)[0]
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def refuse_plain_outside(config: Config) -> None:
     """Raise ConfigError where a door without TLS would be open beyond this machine."""
     for section, door in (("client", config.client), ("federation", config.federation)):
         # With proxies named the door is open to them and to this machine alone.
-        if not door.tls and not door.behind_proxy and not is_loopback(door.listen):
+        if not door.tls and not door.behind_proxy and not is_loopback(split_address(door.listen)[0]):
             raise ConfigError(
                 f"{section}.tls is false, but {door.listen} is not loopback; plain HTTP stays inside, "
                 f"unless {section}.behind_proxy names the reverse proxy"

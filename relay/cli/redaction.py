@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from relay.base.config import Config, ServerConfig
 from relay.base.ids import ServerName
+from relay.base.networks import is_loopback
 
 HIDDEN = "***"
 _KNOWN_KEYS = {"user": "user", "room": "room", "server": "server", "device": "device", "url": "url"}
@@ -201,13 +202,8 @@ class Redactor:
 
 def is_everybodys(host: str) -> bool:
     """Return whether this is an address that every machine has: loopback, or any."""
-    if host.casefold() == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified
+    host = host.removeprefix("[").removesuffix("]")
+    return is_loopback(host) or host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
 def _hosts(text: str) -> list[str]:

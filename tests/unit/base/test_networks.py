@@ -1,7 +1,7 @@
 import pytest
 
 from relay.base.errors import ConfigError
-from relay.base.networks import Networks, parse_networks
+from relay.base.networks import Networks, is_loopback, parse_networks
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,10 @@ def test_nothing_named_is_nobody() -> None:
 def test_a_wrong_network_and_everybody_are_refused_by_name(text: str) -> None:
     with pytest.raises(ConfigError, match=r"x\.y: "):
         parse_networks("x.y", text)
+
+
+@pytest.mark.parametrize(
+    ("host", "inside"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("::", False), ("box.example", False)]
+)
+def test_loopback_is_known(host: str, *, inside: bool) -> None:
+    assert is_loopback(host) is inside

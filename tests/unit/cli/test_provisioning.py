@@ -10,7 +10,7 @@ from relay.base.config import load
 from relay.base.errors import ConfigError, ConflictError, InvalidInputError
 from relay.cli import own_ca, provisioning
 from relay.cli.files import provisioned, write_whole
-from relay.cli.provisioning import ProvisionPlan, is_loopback, plan_config, provision, read_password
+from relay.cli.provisioning import ProvisionPlan, plan_config, provision, read_password
 from tests.fakes.house import MemoryHouse
 
 NOW = datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC)
@@ -156,13 +156,6 @@ def test_a_client_door_beyond_this_machine_gets_tls(tmp_path: Path) -> None:
 
 def test_the_desk_profile_reaches_private_peers(tmp_path: Path) -> None:
     assert plan_config(plan(), tmp_path).federation.allow_private_peers
-
-
-@pytest.mark.parametrize(
-    ("address", "inside"), [("127.0.0.1:1", True), ("[::1]:1", True), ("localhost:1", True), ("box.example:1", False)]
-)
-def test_loopback_is_known(address: str, *, inside: bool) -> None:
-    assert is_loopback(address) is inside
 
 
 def test_a_password_file_gives_its_first_line(tmp_path: Path) -> None:
