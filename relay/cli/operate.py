@@ -39,18 +39,18 @@ def operate(
     Raises:
         RelayError: it was refused or failed.
     """
-    verb = fields.get("verb")
+    verb = str(fields.get("verb"))
     if verb not in _ABOUT_THE_MACHINE:
         act_as_owner(folder)
-    local = _LOCAL.get(verb) if isinstance(verb, str) else None
+    local = _LOCAL.get(verb)
     if local is not None:
         return local(folder, {name: value for name, value in fields.items() if name != "verb"})
     request = parse_request(fields, descriptor)
     try:
-        with _guessed(folder, str(verb)):
+        with _guessed(folder, verb):
             result = ask(folder, fields, timeout_s=timeout_s, descriptor=descriptor)
     except NotRunningError:
-        result = _carry_out_offline(folder, str(verb), request)
+        result = _carry_out_offline(folder, verb, request)
     if verb == "status":
         return {**result, **on_trial(folder)}
     if verb == "invite_create":

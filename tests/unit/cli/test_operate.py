@@ -60,6 +60,7 @@ def test_settings_change_and_the_same_change_twice_is_the_same(box: Path) -> Non
         ({"verb": "time_set", "utc": "noon"}, InvalidInputError),
         ({"verb": "provision", "name": "other.example"}, ConflictError),
         ({"verb": 5}, InvalidInputError),
+        ({"verb": ["status"]}, InvalidInputError),
     ],
 )
 def test_wrong_requests_are_refused_and_change_nothing(
