@@ -80,8 +80,7 @@ def wifi_join(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
         with service.changes.guarded(joined.checkpoint):
             act_as_owner(folder)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            settings.save_before(folder)
-            network_trial.save_ways(folder, [joined.way_back])
+            settings.keep_ways(folder, [joined.way_back])
             settings.put_on_trial(folder, Trial(Uptime.now(), 0.0, checkpoint=joined.checkpoint), confirm_s)
             service.changes.prolong(joined.checkpoint, confirm_s + network_trial.SLACK_S)
         told = {**_described(service), "goes_back_in_s": confirm_s}

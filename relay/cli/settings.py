@@ -24,6 +24,7 @@ from relay.cli.key_move import is_moved, move
 from relay.cli.provisioning import refuse_plain_outside
 
 if TYPE_CHECKING:
+    from relay.box.network_changes import WayBack
     from relay.cli.network_trial import NetworkChange
 
 _NOTHING_ON_TRIAL = "nothing is on trial"
@@ -107,7 +108,7 @@ class _Both:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         network.begin(confirm_s or 0.0)
         try:
-            self._keep_ways()
+            keep_ways(folder, network.ways)
             # Also one that is not tried goes back, both parts of it, from a power cut before its end.
             self._put(now, network.wait_s + (confirm_s or 0.0))
             network.carry_out()
@@ -131,13 +132,6 @@ class _Both:
             "notes": network.notes,
         }
         return result if confirm_s is None else {**result, "goes_back_in_s": confirm_s}
-
-    def _keep_ways(self) -> None:
-        from relay.cli import network_trial
-
-        _forget_ways(self._folder)
-        save_before(self._folder)
-        network_trial.save_ways(self._folder, self._network.ways)
 
     def _put(self, now: Now, confirm_s: float) -> None:
         put_on_trial(self._folder, Trial(now(), 0.0, self._ours, self._network.checkpoint), confirm_s)
@@ -260,10 +254,15 @@ def confirm_time(value: object) -> float | None:
     return float(value)
 
 
-def save_before(folder: Path) -> None:
-    """Have the settings of now be those before the last change; those that cannot be read are nothing to go back to."""
+def keep_ways(folder: Path, ways: "list[WayBack]") -> None:
+    """Have the settings of now, and where the network goes back to, be those before the last change."""
+    from relay.cli import network_trial
+
+    _forget_ways(folder)
+    # Settings that cannot be read are nothing to go back to.
     with suppress(ConfigError):
         write_whole(folder / BEFORE, load(folder).render().encode())
+    network_trial.save_ways(folder, ways)
 
 
 def refuse_second(folder: Path) -> None:
