@@ -8,8 +8,7 @@ from relay.admin.operations import Finding
 from relay.app.child import ask_child
 from relay.app.house import House
 from relay.base.clock import Clock, knows_time
-from relay.base.config_names import DnsConfig, split_names
-from relay.base.ids import split_server_name
+from relay.base.config_names import DnsConfig, names_or_host
 
 if TYPE_CHECKING:
     from relay.uplink.addresses import Addresses
@@ -38,7 +37,7 @@ def name_follower(house: House, external: Callable[[], Sequence[str]]) -> "NameF
     from relay.uplink.name_follower import NameFollower
 
     settings = house.config.dns
-    name = (split_names(settings.name) or [split_server_name(house.server)[0].strip("[]").lower()])[0]
+    name = names_or_host(settings.name, house.server)[0]
     look = partial(_look, external)
     return NameFollower(settings, name, look, partial(ask_child, house.folder), house.clock)
 

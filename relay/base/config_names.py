@@ -6,6 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from relay.base.errors import ConfigError
+from relay.base.ids import host_of
 
 AUTHORITIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
@@ -93,6 +94,11 @@ class DnsConfig:
 def split_names(text: str) -> list[str]:
     """Return the names in a list divided by commas or spaces, in lower case."""
     return [name.lower().rstrip(".") for name in text.replace(",", " ").split()]
+
+
+def names_or_host(text: str, server: str) -> list[str]:
+    """Return the names in a list, or the host of the server name where it has none."""
+    return split_names(text) or [host_of(server)]
 
 
 def is_certified_in_public(server_name: str) -> bool:

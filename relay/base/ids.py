@@ -68,6 +68,11 @@ def split_server_name(text: str) -> tuple[str, int | None]:
     return host, int(port)
 
 
+def host_of(server: str) -> str:
+    """Return the host of a server name in lower case, an IPv6 address without its brackets."""
+    return split_server_name(server)[0].strip("[]").lower()
+
+
 def _split(text: str, sigil: str, what: str) -> tuple[str, str]:
     if len(text.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
         raise InvalidInputError(f"{what} is longer than {MAX_ID_BYTES} bytes")

@@ -9,9 +9,8 @@ from typing import Any
 
 from relay.base.clock import SystemClock
 from relay.base.config import Config, load
-from relay.base.config_names import AcmeConfig, is_address, split_names
+from relay.base.config_names import AcmeConfig, is_address, names_or_host
 from relay.base.errors import ConfigError, InvalidInputError, TooLargeError, UnreachableError
-from relay.base.ids import split_server_name
 from relay.cli.files import read_secret, write_whole
 from relay.uplink.acme.folder import AcmeFolder
 from relay.uplink.acme.jose import Binding, parse_binding
@@ -71,7 +70,7 @@ def _binding(folder: Path, settings: AcmeConfig) -> Binding | None:
 
 def certified_names(config: Config) -> list[str]:
     """Return the names that the certificate is for."""
-    names = split_names(config.acme.names) or [split_server_name(config.server.name)[0].strip("[]").lower()]
+    names = names_or_host(config.acme.names, config.server.name)
     return [str(ipaddress.ip_address(name)) if is_address(name) else name for name in names]
 
 

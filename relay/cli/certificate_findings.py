@@ -9,7 +9,7 @@ from relay.admin.operations import Finding
 from relay.base.clock import is_set
 from relay.base.config import Config, split_address
 from relay.base.config_names import split_names
-from relay.base.ids import split_server_name
+from relay.base.ids import host_of
 from relay.cli import own_ca
 from relay.uplink.acme.places import CERTIFICATE, read_record
 from relay.uplink.acme.schedule import Record
@@ -133,7 +133,7 @@ def _find_in_certificate(pem: bytes, config: Config, record: Record, now: dateti
 
 def _find_in_names(names: frozenset[str], config: Config) -> Iterator[Finding]:
     shown = ", ".join(sorted(names)[:5]) or "nobody"
-    host = split_server_name(config.server.name)[0].strip("[]").lower()
+    host = host_of(config.server.name)
     wanted = [host] if config.federation.tls and not config.acme.names else split_names(config.acme.names)
     if lacking := [name for name in wanted if not _covers(names, name)]:
         yield Finding(

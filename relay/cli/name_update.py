@@ -12,9 +12,8 @@ from typing import Any
 
 from relay.base.clock import SystemClock
 from relay.base.config import Config, load
-from relay.base.config_names import DnsConfig, split_names
+from relay.base.config_names import DnsConfig, names_or_host
 from relay.base.errors import ConfigError, RelayError
-from relay.base.ids import split_server_name
 from relay.cli.files import read_secret, write_whole
 from relay.uplink.addresses import Addresses
 
@@ -49,8 +48,7 @@ def name_update(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
 
 def kept_name(config: Config) -> str:
     """Return the name that is kept."""
-    names = split_names(config.dns.name)
-    return names[0] if names else split_server_name(config.server.name)[0].strip("[]").lower()
+    return names_or_host(config.dns.name, config.server.name)[0]
 
 
 def read_key(folder: Path, settings: DnsConfig) -> str:

@@ -2,14 +2,14 @@
 
 import contextlib
 import dataclasses
-import ipaddress
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol
 
 from relay.admin.operations import Finding
 from relay.base.config import Config
+from relay.base.config_names import is_address
 from relay.base.errors import InvalidInputError, UnreachableError
-from relay.base.ids import ServerName, split_server_name
+from relay.base.ids import ServerName, host_of, split_server_name
 from relay.transport.destination import Destination, is_private, parse_url
 
 _MOST_PLACES = 3
@@ -79,11 +79,11 @@ class Known:
 async def look_from_outside(box: Known, outside: Outside) -> AsyncIterator[Finding]:
     """Yield what is wrong with the way from the world to `box`, as it becomes known."""
     server = box.config.server.name
-    host, _ = split_server_name(server)
+    host = host_of(server)
     if box.ipv6_only:
         what = "uplink.ipv6_only: this line has IPv6 only: servers and apps without it do not reach the box"
         yield Finding("note", what, "a tunnel to a machine that has both brings the others in: hw/tunnel.md")
-    if not _is_literal(host):
+    if not is_address(host):
         try:
             addresses = await outside.addresses(host)
         except NoNamesError:
@@ -177,7 +177,7 @@ def _place_of_apps(config: Config) -> Destination | None:
             return parse_url(config.client.public_url)[0]
     if not config.client.tls or port is not None:
         return None
-    bare = host.removeprefix("[").removesuffix("]")
+    bare = host_of(config.server.name)
     return Destination(bare, _APPS_PORT, bare, host)
 
 
@@ -193,11 +193,3 @@ def _not_reached(box: Known, who: str, place: str, words: str) -> Finding:
 def _show(place: Destination) -> str:
     host = f"[{place.host}]" if ":" in place.host else place.host
     return f"{host}:{place.port}"
-
-
-def _is_literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return False
-    return True

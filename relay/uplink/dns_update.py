@@ -3,7 +3,7 @@
 Source: RFC 2136 (UPDATE), RFC 8945 (TSIG), RFC 3007. dnspython is 4 MiB: for processes that end with it.
 """
 
-import ipaddress
+import contextlib
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +22,7 @@ import dns.tsig
 import dns.update
 
 from relay.base.config import split_address
+from relay.base.config_names import is_address
 from relay.base.errors import ConfigError, Fault, RelayError
 
 _PORT = 53
@@ -85,18 +86,13 @@ def find_server(text: str) -> Place:
     Raises:
         DnsUpdateError: its name has no address.
     """
-    try:
-        host, port = split_address(text)
-    except ConfigError:
-        host, port = text.strip("[]"), _PORT
-    try:
-        host = str(ipaddress.ip_address(text))
-        port = _PORT
-    except ValueError:
-        pass
+    host, port = text.strip("[]"), _PORT
+    if not is_address(host):
+        with contextlib.suppress(ConfigError):
+            host, port = split_address(text)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):
         raise DnsUpdateError("unreachable", f"the name server {host} has no address") from None
     return Place(str(found[0][4][0]), port)
 

@@ -17,6 +17,12 @@ def test_other_server_names_are_refused(name: str) -> None:
         ids.parse_server_name(name)
 
 
+def test_the_host_of_a_server_name_is_what_the_dns_and_certificates_call_it() -> None:
+    assert ids.host_of("Box.Example:8448") == "box.example"
+    assert ids.host_of("[2001:DB8::1]:8448") == "2001:db8::1"
+    assert ids.host_of("[::1]") == "::1"
+
+
 def test_a_user_id_may_hold_a_port() -> None:
     user = ids.parse_user_id("@anna:localhost:38448")
     assert ids.server_of(user) == "localhost:38448"
