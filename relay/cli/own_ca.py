@@ -6,17 +6,16 @@ loaded inside the functions: only short-lived processes call them.
 
 import datetime
 import hashlib
-import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relay.base.clock import EARLIEST
-from relay.base.ids import ServerName, split_server_name
+from relay.base.ids import ServerName, host_of
 from relay.cli.files import sync_folder, write_whole
 
 if TYPE_CHECKING:
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 FOLDER = "tls"
 _STAMP = "renew-after"
@@ -32,11 +31,12 @@ def make_own_ca(state: Path, name: ServerName, now: datetime.datetime) -> str:
     """Write a new authority and a leaf for `name` into the state folder; return the authority's fingerprint."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from relay.uplink.acme.jose import make_key, render_key
 
     folder = state / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = make_key()
     subject = _subject(f"Doorstep own CA of {name}")
     certificate = (
         x509.CertificateBuilder()
@@ -51,7 +51,7 @@ def make_own_ca(state: Path, name: ServerName, now: datetime.datetime) -> str:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    write_whole(folder / "ca.key", _key_pem(key))
+    write_whole(folder / "ca.key", render_key(key).encode("ascii"))
     write_whole(folder / "ca.pem", _pem(certificate), mode=0o644)
     _write_leaf(folder, name, now)
     sync_folder(state)
@@ -105,24 +105,25 @@ def _begin(now: datetime.datetime) -> datetime.datetime:
 
 def _write_leaf(folder: Path, name: ServerName, now: datetime.datetime) -> None:
     from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives import hashes
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
+    from relay.uplink.acme.hosts import alternative_names
+    from relay.uplink.acme.jose import make_key, parse_key, render_key
+
     authority = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
-    authority_key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
-    if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
-        raise TypeError("the own authority has a key of a kind this box never makes")
-    key = ec.generate_private_key(ec.SECP256R1())
+    authority_key = parse_key((folder / "ca.key").read_text("ascii", "replace"))
+    key = make_key()
+    hosts = dict.fromkeys([host_of(name), "localhost", "127.0.0.1", "::1"])
     leaf = (
         x509.CertificateBuilder()
-        .subject_name(_subject(str(name)[:64]))
+        .subject_name(_subject(name))
         .issuer_name(authority.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(_VALID_FROM)
         .not_valid_after(_begin(now) + datetime.timedelta(days=_LEAF_DAYS))
-        .add_extension(x509.SubjectAlternativeName(_names(name)), critical=False)
+        .add_extension(alternative_names(hosts), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(_authority_key(authority_key.public_key()), critical=False)
@@ -130,7 +131,7 @@ def _write_leaf(folder: Path, name: ServerName, now: datetime.datetime) -> None:
     )
     # While the stamp is missing nobody relies on the pair: a power cut between the two leaves one that does not fit.
     (folder / _STAMP).unlink(missing_ok=True)
-    write_whole(folder / "key.pem", _key_pem(key))
+    write_whole(folder / "key.pem", render_key(key).encode("ascii"))
     write_whole(folder / "cert.pem", _pem(leaf) + _pem(authority), mode=0o644)
     _write_stamp(folder, leaf)
 
@@ -144,20 +145,6 @@ def _authority_key(key: "EllipticCurvePublicKey") -> "x509.AuthorityKeyIdentifie
     from cryptography import x509
 
     return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
-
-
-def _names(name: ServerName) -> "list[x509.GeneralName]":
-    from cryptography import x509
-
-    host = split_server_name(name)[0].strip("[]")
-    hosts = dict.fromkeys([host, "localhost", "127.0.0.1", "::1"])
-    names: list[x509.GeneralName] = []
-    for text in hosts:
-        try:
-            names.append(x509.IPAddress(ipaddress.ip_address(text)))
-        except ValueError:
-            names.append(x509.DNSName(text))
-    return names
 
 
 def _subject(text: str) -> "x509.Name":
@@ -181,14 +168,6 @@ def _ca_usage() -> "x509.KeyUsage":
         False,
     )
     return x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **off)
-
-
-def _key_pem(key: "EllipticCurvePrivateKey") -> bytes:
-    from cryptography.hazmat.primitives import serialization
-
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
 
 
 def _pem(certificate: "x509.Certificate") -> bytes:

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 
+from relay.uplink.acme.hosts import alternative_names
 from relay.uplink.acme.jose import Key, encode, key_authorization
 from relay.uplink.acme.problems import AcmeError, parse_problem
 from relay.uplink.acme.session import Answer, Session, read_object, retry_after_s
@@ -177,14 +178,8 @@ class Ordering:
 
 def signing_request(names: Sequence[str], key: Key) -> bytes:
     """Return the certificate signing request (DER, RFC 2986) for `names`; the authority looks at nothing but these."""
-    hosts: list[x509.GeneralName] = []
-    for name in names:
-        try:
-            hosts.append(x509.IPAddress(ipaddress.ip_address(name)))
-        except ValueError:
-            hosts.append(x509.DNSName(name))
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-    request = builder.add_extension(x509.SubjectAlternativeName(hosts), critical=False).sign(key, hashes.SHA256())
+    request = builder.add_extension(alternative_names(names), critical=False).sign(key, hashes.SHA256())
     return request.public_bytes(serialization.Encoding.DER)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
+from relay.uplink.acme.hosts import alternative_names
 from relay.uplink.acme.jose import make_key, render_key
 
 # RFC 8737, section 6.1.
@@ -62,10 +63,6 @@ def challenge_certificate(name: str, authorization: str, now: datetime.datetime)
     """Return key and self-signed certificate (PEM) that answer the challenge: the one name, and the digest."""
     key = make_key()
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ACME challenge")])
-    try:
-        host: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        host = x509.DNSName(name)
     digest = _OCTET_STRING + hashlib.sha256(authorization.encode("ascii")).digest()
     certificate = (
         x509.CertificateBuilder()
@@ -75,7 +72,7 @@ def challenge_certificate(name: str, authorization: str, now: datetime.datetime)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _DAYS)
         .not_valid_after(now + _DAYS)
-        .add_extension(x509.SubjectAlternativeName([host]), critical=False)
+        .add_extension(alternative_names([name]), critical=False)
         .add_extension(x509.UnrecognizedExtension(_ACME_IDENTIFIER, digest), critical=True)
         .sign(key, hashes.SHA256())
     )
