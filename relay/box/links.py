@@ -4,15 +4,17 @@ import socket
 from pathlib import Path
 
 _INTERFACES = Path("/sys/class/net")
-# An address of documentation (RFC 5737): a route to it is one to anywhere. A datagram socket connects without a packet.
-_ANYWHERE = ("192.0.2.1", 9)
+# An address of documentation (RFC 5737): a route to it is one to anywhere.
+_ANYWHERE = "192.0.2.1"
 
 
-def own_address() -> str:
-    """Return the IPv4 address this machine has towards the world, empty where it has no way there."""
+def own_address(towards: str = _ANYWHERE) -> str:
+    """Return the address this machine has on the way to another, the world's by IPv4 as a rule; empty without a way."""
+    family = socket.AF_INET6 if ":" in towards else socket.AF_INET
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram:
-            datagram.connect(_ANYWHERE)
+        with socket.socket(family, socket.SOCK_DGRAM) as datagram:
+            # A datagram socket connects without a packet.
+            datagram.connect((towards, 9))
             return str(datagram.getsockname()[0])
     except OSError:
         return ""

@@ -11,15 +11,15 @@ import trio
 
 from relay.base.config_uplink import GATEWAY_PORT
 from relay.base.log import get_logger
+from relay.box.links import own_address
 from relay.uplink import routes
+from relay.uplink.addresses import own_addresses
 from relay.uplink.leases import Leases, Wanted
 
 log = get_logger()
 
 _LOOK_AGAIN_S = 60.0
 _MOST_DATAGRAM_BYTES = 1500
-# Addresses of documentation (RFC 5737, RFC 3849): a route to them is one to anywhere, and no packet is sent.
-_ANYWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,28 +36,17 @@ def find_ways() -> list[Way]:
     """Return the routers of this machine: of each family the best default route's, if we have an address to map."""
     found = []
     for gateway in routes.gateways_here():
-        own = own_address(gateway.address)
-        # A link-local IPv6 address is nobody's outside; behind a NAT of IPv4 every address is welcome.
-        if own and (":" not in own or ipaddress.ip_address(own).is_global):
+        # Behind a NAT of IPv4 any address will do. Of IPv6 it is the one that the name has: nothing translates it.
+        own = own_addresses().ipv6 if ":" in gateway.address else own_address()
+        if own:
             found.append(Way(gateway.address, GATEWAY_PORT, gateway.interface, own))
     return found
 
 
 def fixed_way(gateway: str, port: int) -> list[Way]:
     """Return the router at an address that somebody named, if there is a way to it."""
-    own = own_address(gateway, gateway)
+    own = own_address(gateway)
     return [Way(gateway, port, "", own)] if own else []
-
-
-def own_address(gateway: str, towards: str = "") -> str:
-    """Return our address on the way to anywhere, of the family that `gateway` has; empty where there is no way."""
-    family = socket.AF_INET6 if ":" in gateway else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as datagram:
-        try:
-            datagram.connect((towards or _ANYWHERE[family], 9))
-        except OSError:
-            return ""
-        return str(datagram.getsockname()[0])
 
 
 class PortMapper:

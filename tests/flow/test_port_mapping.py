@@ -6,8 +6,12 @@ import pytest
 import trio
 import trio.testing
 
+from relay.base.config_uplink import GATEWAY_PORT
+from relay.uplink import port_mapper, routes
+from relay.uplink.addresses import Addresses
 from relay.uplink.leases import Wanted
-from relay.uplink.port_mapper import PortMapper, Way, fixed_way
+from relay.uplink.port_mapper import PortMapper, Way, find_ways, fixed_way
+from relay.uplink.routes import Gateway
 from tests.fakes.router import FakeRouter
 
 DOORS = [Wanted("client", 8443, 443), Wanted("federation", 8448, 8448)]
@@ -59,6 +63,17 @@ async def test_ports_are_mapped_shown_and_given_back(speaks: str) -> None:
         scope.cancel()
         await until(lambda: not router.mappings)
         nursery.cancel_scope.cancel()
+
+
+def test_ipv6_is_opened_for_the_address_that_the_name_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The kernel goes out from a temporary one, where it has one: tomorrow that is another.
+    monkeypatch.setattr(routes, "gateways_here", lambda: [Gateway("192.168.1.1", "eth0"), Gateway("fe80::1", "eth0")])
+    monkeypatch.setattr(port_mapper, "own_address", lambda *_: "192.168.1.7")
+    monkeypatch.setattr(port_mapper, "own_addresses", lambda: Addresses(ipv6="2a01:db8::5"))
+    at_home = Way("192.168.1.1", GATEWAY_PORT, "eth0", "192.168.1.7")
+    assert find_ways() == [at_home, Way("fe80::1", GATEWAY_PORT, "eth0", "2a01:db8::5")]
+    monkeypatch.setattr(port_mapper, "own_addresses", Addresses)
+    assert find_ways() == [at_home]
 
 
 async def test_a_router_that_is_not_there_ends_nothing(autojump_clock: trio.testing.MockClock) -> None:

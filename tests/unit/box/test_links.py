@@ -11,6 +11,8 @@ from relay.box.links import interface_names, own_address
 def test_the_address_is_one_of_this_machine_or_nothing() -> None:
     address = own_address()
     assert not address or ipaddress.ip_address(address).version == 4
+    assert own_address("127.0.0.1") == "127.0.0.1"
+    assert own_address("::1") in ("::1", "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
