@@ -1,18 +1,18 @@
-"""Which addresses the world may know this box by, as far as its own interfaces tell.
+"""Which addresses this machine has, and which of them the world may know it by.
 
-Source: Linux, net/ipv6/addrconf.c (`if_inet6`) and include/uapi/linux/if_addr.h (flags).
+Source: Linux, net/ipv6/addrconf.c (`if_inet6`) and include/uapi/linux/if_addr.h (flags). A service sees no more of
+`/proc` than its own folder, which has the tables of its network.
 """
 
 import ipaddress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from relay.box.links import own_address
 
 _IPV6 = Path("/proc/self/net/if_inet6")
-_GLOBAL_SCOPE = 0x00
 _TEMPORARY, _FAILED, _DEPRECATED, _TENTATIVE = 0x01, 0x08, 0x20, 0x40
-_UNFIT = _TEMPORARY | _FAILED | _DEPRECATED | _TENTATIVE
 
 
 class Addresses(NamedTuple):
@@ -24,11 +24,7 @@ class Addresses(NamedTuple):
 
 def own_addresses() -> Addresses:
     """Return those of this machine's addresses that are public ones."""
-    try:
-        table = _IPV6.read_text("ascii", "replace")
-    except OSError:
-        table = ""
-    return Addresses(public(own_address()), lasting_ipv6(table))
+    return Addresses(public(own_address()), lasting_ipv6(ipv6_table()))
 
 
 def public(address: str) -> str:
@@ -42,16 +38,38 @@ def public(address: str) -> str:
 def lasting_ipv6(table: str) -> str:
     """Return the public IPv6 address that lasts longest in the kernel's `table`, empty where there is none.
 
-    Temporary ones (RFC 8981) change daily, and deprecated ones end: they are for going out, not for being found.
+    Temporary ones (RFC 8981) change daily: they are for going out, not for being found.
     """
-    found = []
-    for line in table.splitlines():
-        fields = line.split()
-        if len(fields) < 6:
-            continue
-        scope, flags = int(fields[3], 16), int(fields[4], 16)
-        address = str(ipaddress.IPv6Address(bytes.fromhex(fields[0])))
-        if scope == _GLOBAL_SCOPE and not flags & _UNFIT and public(address):
-            found.append(address)
+    found = [each.address for each in parse_ipv6(table) if not each.temporary and public(each.address)]
     # The order of the kernel's table changes; a name must not.
     return min(found, default="")
+
+
+class Ipv6Address(NamedTuple):
+    """One address of one interface."""
+
+    interface: str
+    address: str
+    temporary: bool
+
+
+def parse_ipv6(table: str) -> Iterator[Ipv6Address]:
+    """Yield the addresses in the kernel's `table` that are ours by now, and for longer."""
+    for line in table.splitlines():
+        fields = line.split()
+        if len(fields) == 6 and not (flags := int(fields[4], 16)) & (_FAILED | _DEPRECATED | _TENTATIVE):
+            address = str(ipaddress.IPv6Address(int(fields[0], 16)))
+            yield Ipv6Address(fields[5], address, bool(flags & _TEMPORARY))
+
+
+def ipv6_table() -> str:
+    """Return the kernel's table of IPv6 addresses."""
+    return read_table(_IPV6)
+
+
+def read_table(path: Path) -> str:
+    """Return one of the kernel's tables, empty where it has none of that kind."""
+    try:
+        return path.read_text("ascii", "replace")
+    except OSError:
+        return ""

@@ -30,10 +30,6 @@ _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
 _HOPS = 255
 
 
-def _random() -> float:
-    return secrets.randbelow(1 << 32) / (1 << 32)
-
-
 class Announcer:
     """Tells the neighbours of every interface that `look` returns; follows changes within a minute.
 
@@ -91,7 +87,9 @@ class Announcer:
             self._missing.add(interface.name)
             return
         now_s = trio.current_time()
-        responder = Responder(self._names, self._services, interface.addresses, now_s, draw=_random, own=own)
+        responder = Responder(
+            self._names, self._services, interface.addresses, now_s, draw=secrets.SystemRandom().random, own=own
+        )
         link = self._links[interface.name] = _Link(interface, responder, sockets, self._wake_all)
         nursery.start_soon(link.run)
 

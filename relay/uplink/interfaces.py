@@ -1,21 +1,20 @@
 """The network interfaces of this machine and their addresses, without netlink: two files of the kernel, and ioctl.
 
-Source: Linux, include/uapi/linux/sockios.h, include/uapi/linux/if.h; net/ipv6/addrconf.c (`if_inet6`).
+Source: Linux, include/uapi/linux/sockios.h, include/uapi/linux/if.h.
 """
 
 import dataclasses
 import fcntl
-import ipaddress
 import socket
 import struct
 from collections.abc import Collection
 from pathlib import Path
 
+from relay.uplink.addresses import ipv6_table, parse_ipv6, read_table
+
 _NAMES = Path("/proc/self/net/dev")
-_IPV6 = Path("/proc/self/net/if_inet6")
 _GET_FLAGS, _GET_ADDRESS = 0x8913, 0x8915
 _UP, _LOOPBACK, _POINT_TO_POINT, _RUNNING, _MULTICAST = 0x1, 0x8, 0x10, 0x40, 0x1000
-_TENTATIVE, _FAILED, _DEPRECATED = 0x40, 0x08, 0x20
 _NAME_BYTES = 16
 
 
@@ -36,10 +35,10 @@ class Interface:
 
 def interfaces(only: Collection[str] = ()) -> list[Interface]:
     """Return the interfaces that neighbours can be reached on by multicast; those of `only`, if it names any."""
-    ipv6 = _ipv6_addresses(_read(_IPV6))
+    ipv6 = _ipv6_addresses(ipv6_table())
     found = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
-        for name in _interface_names(_read(_NAMES)):
+        for name in _interface_names(read_table(_NAMES)):
             try:
                 flags = struct.unpack_from("<H", _ask(asked, _GET_FLAGS, name))[0]
                 wanted = name in only if only else _is_for_neighbours(flags)
@@ -54,13 +53,6 @@ def interfaces(only: Collection[str] = ()) -> list[Interface]:
 
 def _is_for_neighbours(flags: int) -> bool:
     return flags & (_UP | _RUNNING | _MULTICAST | _LOOPBACK | _POINT_TO_POINT) == _UP | _RUNNING | _MULTICAST
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("ascii", "replace")
-    except OSError:
-        return ""
 
 
 def _interface_names(table: str) -> list[str]:
@@ -81,9 +73,6 @@ def _ipv4_address(asked: socket.socket, name: str) -> str:
 
 def _ipv6_addresses(table: str) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
-    for line in table.splitlines():
-        fields = line.split()
-        if len(fields) == 6 and not int(fields[4], 16) & (_TENTATIVE | _FAILED | _DEPRECATED):
-            address = str(ipaddress.IPv6Address(int(fields[0], 16)))
-            found[fields[5]] = (*found.get(fields[5], ()), address)
+    for each in parse_ipv6(table):
+        found[each.interface] = (*found.get(each.interface, ()), each.address)
     return found

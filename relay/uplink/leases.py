@@ -23,6 +23,7 @@ _MOST_LIFETIME_S = 24 * 3600
 # So many requests in PCP alone before the older protocol gets its turns.
 _PCP_ALONE = 2
 _SILENT_AFTER = 3
+_RANDOM = secrets.SystemRandom()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,10 +48,6 @@ class _Lease:
     expires_s: float = -math.inf
 
 
-def _random() -> float:
-    return secrets.randbelow(1 << 32) / (1 << 32)
-
-
 class Leases:
     """What one router was asked, and what it gave.
 
@@ -65,7 +62,7 @@ class Leases:
         client: str,
         now_s: float,
         *,
-        draw: Callable[[], float] = _random,
+        draw: Callable[[], float] = _RANDOM.random,
         nonce: Callable[[], bytes] = lambda: secrets.token_bytes(pcp.NONCE_BYTES),
     ) -> None:
         self._client = client

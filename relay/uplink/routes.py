@@ -1,7 +1,7 @@
 """The gateways of this machine, from the kernel's routing tables as text.
 
 Source: Linux, net/ipv4/fib_trie.c (`route`: addresses are in the byte order of the machine) and net/ipv6/route.c
-(`ipv6_route`). A service sees no more of `/proc` than its own folder, which has both.
+(`ipv6_route`).
 """
 
 import dataclasses
@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-IPV4_FILE = "/proc/self/net/route"
-IPV6_FILE = "/proc/self/net/ipv6_route"
+from relay.uplink.addresses import read_table
+
+_IPV4, _IPV6 = Path("/proc/self/net/route"), Path("/proc/self/net/ipv6_route")
 _UP, _GATEWAY, _REJECT = 0x1, 0x2, 0x200
 
 
@@ -25,18 +26,12 @@ class Gateway:
 
 def gateways_here() -> list[Gateway]:
     """Return the best default gateway of each family as this machine has it now."""
-    tables = []
-    for name in (IPV4_FILE, IPV6_FILE):
-        try:
-            tables.append(Path(name).read_text("ascii", "replace"))
-        except OSError:
-            tables.append("")
-    return gateways(*tables)
+    return gateways(read_table(_IPV4), read_table(_IPV6))
 
 
 def gateways(ipv4_table: str, ipv6_table: str) -> list[Gateway]:
     """Return the best default gateway of each family that has one, IPv4 first."""
-    return [min(found)[1] for found in (sorted(_ipv4(ipv4_table)), sorted(_ipv6(ipv6_table))) if found]
+    return [min(found)[1] for found in (list(_ipv4(ipv4_table)), list(_ipv6(ipv6_table))) if found]
 
 
 def _ipv4(table: str) -> Iterator[tuple[int, Gateway]]:
