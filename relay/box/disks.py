@@ -11,6 +11,11 @@ _DEEPEST = 8
 
 def disks_under(path: Path, root: Path = Path("/")) -> frozenset[str]:
     """Return the kernel's names of the disks under `path`, none where it lies on no block device, or is not there."""
+    return frozenset(folder.name for folder in disk_folders(path, root))
+
+
+def disk_folders(path: Path, root: Path = Path("/")) -> frozenset[Path]:
+    """Return the folders in which the kernel shows these disks."""
     try:
         number = path.stat().st_dev
     except OSError:
@@ -18,7 +23,7 @@ def disks_under(path: Path, root: Path = Path("/")) -> frozenset[str]:
     return _disks(root / f"sys/dev/block/{os.major(number)}:{os.minor(number)}", _DEEPEST)
 
 
-def _disks(place: Path, depth: int) -> frozenset[str]:
+def _disks(place: Path, depth: int) -> frozenset[Path]:
     try:
         device = place.resolve(strict=True)
     except OSError:
@@ -26,4 +31,4 @@ def _disks(place: Path, depth: int) -> frozenset[str]:
     below = sorted((device / "slaves").iterdir()) if (device / "slaves").is_dir() else []
     if below and depth:
         return frozenset().union(*(_disks(each, depth - 1) for each in below))
-    return frozenset([device.parent.name if (device / "partition").exists() else device.name])
+    return frozenset([device.parent if (device / "partition").exists() else device])

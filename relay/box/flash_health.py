@@ -8,11 +8,11 @@ since the machine started is counted by the kernel (Documentation/block/stat.rst
 """
 
 import dataclasses
-import os
 import time
 from pathlib import Path
 
 from relay.box.attributes import number, text
+from relay.box.disks import disk_folders
 
 _SECTOR_BYTES = 512
 _YEAR_S = 365 * 24 * 3600
@@ -101,12 +101,8 @@ def look_at_flash(folder: Path, *, root: Path = Path("/")) -> FlashHealth | None
 
 
 def _disk_under(folder: Path, root: Path) -> Path | None:
-    try:
-        device = os.stat(folder).st_dev
-        disk = (root / f"sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve(strict=True)
-    except OSError:
-        return None
-    return disk.parent if (disk / "partition").exists() else disk
+    # Of several that share what is written, one is as good as the other.
+    return min(disk_folders(folder, root), default=None)
 
 
 def _kind(disk: Path) -> str:

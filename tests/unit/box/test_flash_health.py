@@ -92,6 +92,20 @@ def test_the_kinds_of_disks_are_told_apart(tmp_path: Path, name: str, kind: str)
     assert (health.device, health.kind, health.used_percent) == (name, kind, None)
 
 
+def test_what_is_encrypted_or_joined_is_written_to_the_disk_below(tmp_path: Path) -> None:
+    root = card(tmp_path, type="SD\n")
+    number = os.stat(tmp_path).st_dev
+    link = root / "sys/dev/block" / f"{os.major(number)}:{os.minor(number)}"
+    slave = root / "sys/devices/virtual/block/dm-0/slaves/mmcblk0p2"
+    slave.parent.mkdir(parents=True)
+    slave.symlink_to(link.resolve())
+    link.unlink()
+    link.symlink_to(slave.parent.parent)
+    health = look_at_flash(tmp_path, root=root)
+    assert health is not None
+    assert (health.device, health.kind, health.written_bytes) == ("mmcblk0", "sd", 2_000_000 * 512)
+
+
 def test_a_folder_on_no_disk_of_this_machine_has_no_health(tmp_path: Path) -> None:
     assert look_at_flash(tmp_path, root=tmp_path / "nowhere") is None
 
