@@ -73,11 +73,11 @@ class Addressing:
         values = {**dataclasses.asdict(self), **{key: checked(key, text) for key, text in texts.items()}}
         for end in ("", "6"):
             gateway = f"gateway{end}"
-            is_fixed = _is_fixed(values[f"address{end}"])
-            if is_fixed and values[gateway] == AUTO:
+            fixed = is_fixed(values[f"address{end}"])
+            if fixed and values[gateway] == AUTO:
                 # Nobody tells one beside fixed addresses.
                 values[gateway] = NONE
-            elif not is_fixed and gateway not in texts:
+            elif not fixed and gateway not in texts:
                 # A router that belonged to addresses which are no more.
                 values[gateway] = AUTO
         after = dataclasses.replace(self, **values)
@@ -128,14 +128,14 @@ class Addressing:
 
     def _fixed(self, key: str) -> list[Address]:
         text: str = getattr(self, key)
-        return [ipaddress.ip_interface(one) for one in _split(text)] if _is_fixed(text) else []
+        return [ipaddress.ip_interface(one) for one in _split(text)] if is_fixed(text) else []
 
     def notes(self, name: str) -> list[str]:
         """Return what works and is probably not meant."""
         notes = []
-        if _is_fixed(self.address) and self.gateway == NONE:
+        if is_fixed(self.address) and self.gateway == NONE:
             notes.append(f"{name} has no gateway: no way to the world by IPv4 (set {PREFIX}{name}.gateway)")
-        if _is_fixed(self.address) and self.dns == AUTO:
+        if is_fixed(self.address) and self.dns == AUTO:
             notes.append(f"{name} has no DNS server set: names may not be found (set {PREFIX}{name}.dns)")
         return notes
 
@@ -159,7 +159,7 @@ class Addressing:
     def _write_addresses(self, section: Section, version: int, end: str) -> None:
         text = getattr(self, f"address{end}")
         methods = {ours: theirs for theirs, ours in _METHODS[version].items()}
-        section["method"] = ("s", "manual" if _is_fixed(text) else methods.get(text, text))
+        section["method"] = ("s", "manual" if is_fixed(text) else methods.get(text, text))
         data = [
             {"address": ("s", str(own.ip)), "prefix": ("u", own.network.prefixlen)}
             for own in self._fixed(f"address{end}")
@@ -171,6 +171,11 @@ class Addressing:
 
 
 KEYS = tuple(field.name for field in dataclasses.fields(Addressing))
+
+
+def is_fixed(address: str) -> bool:
+    """Return whether `address` or `address6` names addresses, and is not a word for how they are got."""
+    return "/" in address
 
 
 def parse_key(key: str) -> tuple[str, str]:
@@ -331,10 +336,6 @@ def _range(own: Address) -> str:
     if network.num_addresses <= 2:
         return f"{network} has no room for one"
     return f"that is {network.network_address + 1} to {network.broadcast_address - (network.version == 4)}"
-
-
-def _is_fixed(text: str) -> bool:
-    return "/" in text
 
 
 def _split(text: str) -> list[str]:

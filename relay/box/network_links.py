@@ -13,7 +13,7 @@ from typing import Any
 from jeepney import DBusErrorResponse  # type: ignore[import-untyped]
 
 from relay.base.errors import ConfigError
-from relay.box.network_addressing import Addressing, Profile
+from relay.box.network_addressing import Addressing, Profile, is_fixed
 from relay.box.network_bus import ACTIVE, CONNECTION, DEVICE, NAME, NOTHING, ROOT, SETTINGS, SETTINGS_ROOT, NetworkBus
 
 ETHERNET, WIFI = "ethernet", "wifi"
@@ -132,14 +132,17 @@ class Links:
 
     def _waiting(self, device: Device) -> Known | None:
         # Without its cable an interface tells of no profile, though there may be one that names it.
-        (paths,) = self._bus.call(SETTINGS_ROOT, SETTINGS, "ListConnections")
-        for path in paths:
-            found = self.known(path)
-            if found is None or found.profile["connection"]["type"][1] != "802-3-ethernet":
-                continue
-            if found.profile["connection"].get("interface-name", ("s", ""))[1] == device.name:
+        for found in self.all_known():
+            connection = found.profile["connection"]
+            is_ethernet = connection["type"][1] == "802-3-ethernet"
+            if is_ethernet and connection.get("interface-name", ("s", ""))[1] == device.name:
                 return found
         return None
+
+    def all_known(self) -> Iterator[Known]:
+        """Return every profile that there is."""
+        (paths,) = self._bus.call(SETTINGS_ROOT, SETTINGS, "ListConnections")
+        return filter(None, map(self.known, paths))
 
     def known(self, path: str) -> Known | None:
         """Return the profile at `path`; None where it is gone."""
@@ -182,7 +185,7 @@ class Links:
         for key, setting, in_use in zip(("ipv4", "ipv6"), ("address", "address6"), self.in_use(device), strict=True):
             how = getattr(wanted, setting) if wanted else ""
             found[key] = {
-                "how": "fixed" if "/" in how else how,
+                "how": "fixed" if is_fixed(how) else how,
                 "addresses": list(in_use.addresses),
                 "gateway": in_use.gateway,
                 "dns": list(in_use.dns),

@@ -17,8 +17,6 @@ from relay.box.network_bus import (
     NAME,
     NOTHING,
     ROOT,
-    SETTINGS,
-    SETTINGS_ROOT,
     WIRELESS,
     NetworkBus,
     NetworkUnavailableError,
@@ -130,7 +128,7 @@ class Wifi:
             if older.uuid != joined.way_back.profile:
                 self._bus.call(older.path, CONNECTION, "Delete")
 
-    def try_network(self, ssid: str, password: str, confirm_s: float, *, within_s: float = _JOIN_S) -> "Joined":
+    def try_network(self, ssid: str, password: str, confirm_s: float, *, within_s: float = _JOIN_S) -> Joined:
         """Join a network, in memory; the service goes back by itself if nobody keeps it for so many seconds.
 
         One that is not in reach is looked for as one that hides its name.
@@ -184,9 +182,7 @@ class Wifi:
         return [known for known in self._all() if bytes(known.profile["802-11-wireless"]["ssid"][1]) == wanted]
 
     def _all(self) -> list[Known]:
-        (paths,) = self._bus.call(SETTINGS_ROOT, SETTINGS, "ListConnections")
-        found = filter(None, map(self._links.known, paths))
-        return [known for known in found if "ssid" in known.profile.get("802-11-wireless", {})]
+        return [known for known in self._links.all_known() if "ssid" in known.profile.get("802-11-wireless", {})]
 
     def _device(self) -> Device:
         for device in self._links.devices():
