@@ -46,6 +46,7 @@ class StatusLight:
         # A rhythm is one of ours: of a console before set-up, or of a box that lost its power.
         self._before = _NONE if before in _RHYTHMS else before
         self._shown: Shown | None = None
+        self._ours: dict[str, str] = {}
 
     @property
     def name(self) -> str:
@@ -75,6 +76,7 @@ class StatusLight:
         with contextlib.suppress(OSError):
             self._bring_about(facts)
             self._shown = what
+        self._ours = self._facts()
 
     def release(self) -> None:
         """Let the light do what the kernel did with it before; where that was nothing it is dark."""
@@ -86,15 +88,17 @@ class StatusLight:
                 self._write("brightness", "0")
 
     def borrow(self, what: Shown) -> Callable[[], None]:
-        """Show `what` for a while; return what puts back what was shown before, unless somebody shows a third thing."""
+        """Show `what` for a while, or more by `show`; return what puts back what was shown before.
+
+        That leaves a light alone to which somebody else has written meanwhile.
+        """
         before = self._facts()
         self._shown = None
         self.show(what)
-        ours = self._facts()
 
         def give_back() -> None:
             self._shown = None
-            if self._facts() == ours:
+            if self._facts() == self._ours:
                 with contextlib.suppress(OSError):
                     self._bring_about(before)
 

@@ -131,8 +131,6 @@ class Presence:
         if forgotten:
             # Whoever carried it out shows what comes now.
             self._give_back = None
-        else:
-            self._show(Shown.ALLOWING)
         self._end()
 
     def close(self) -> None:

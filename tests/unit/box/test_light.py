@@ -68,8 +68,8 @@ def test_a_light_that_is_borrowed_is_given_back_as_it_was(tmp_path: Path, before
 
 
 def test_a_borrowed_light_that_somebody_else_wrote_to_is_not_given_back(tmp_path: Path) -> None:
-    light = KernelLight(tmp_path)
-    give_back = light.borrow(Shown.ALLOWING)
+    light, other = KernelLight(tmp_path), KernelLight(tmp_path)
+    give_back = other.borrow(Shown.ALLOWING)
     light.show(Shown.ATTENTION)
     give_back()
     assert light.look() == light.look_of(Shown.ATTENTION)

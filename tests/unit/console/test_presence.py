@@ -18,6 +18,8 @@ class Board:
 
     def __init__(self, folder: Path) -> None:
         self.device = FakeInputDevice()
+        self.folder = folder
+        # Another process's: each console has its own.
         self.light = KernelLight(folder)
         self.lock = folder / "event0"
         self.lock.touch()
@@ -34,7 +36,7 @@ class Board:
         self.looked += 1
         if not self.there:
             return None
-        return Found(PushButton(self.device, KEY, now_s=self.now_s), self.lock, self.light)
+        return Found(PushButton(self.device, KEY, now_s=self.now_s), self.lock, KernelLight(self.folder))
 
 
 @pytest.fixture
@@ -100,6 +102,17 @@ def test_a_reset_goes_on_blinking_until_it_is_done(board: Board, forgotten: bool
     presence.done(forgotten=forgotten)
     assert not presence.acting
     assert (board.light.look() == before) is not forgotten
+
+
+def test_a_console_that_ends_while_the_button_is_held_leaves_the_light_as_it_was(board: Board) -> None:
+    presence = board.console()
+    before = board.light.look()
+    presence.listen()
+    board.device.press(KEY)
+    assert wait(board, presence, 6)[-1] is Pressed.RESET_NEAR
+    presence.close()
+    assert board.light.look() == before
+    board.there = False
 
 
 def test_presence_reaches_all_consoles_and_one_of_them_acts(board: Board, tmp_path: Path) -> None:
