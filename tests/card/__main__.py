@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave images, cards and logs where they are")
     asked = parser.parse_args()
     boards = asked.board or list(EMULATIONS)
-    require(making.missing_programs(boards))
+    require(making.lacking(boards))
 
     def look(findings: Findings, folder: Path) -> None:
         for board in boards:

@@ -7,34 +7,31 @@ import time
 from pathlib import Path
 
 from tests.card.machine import EMULATIONS
-from tests.guest.image import ROOT, SUITE, MissingError
+from tests.guest.image import PROGRAMS, ROOT, SUITE, MissingError, missing_packages
 
 ARCH = {"pc": "amd64", "arm64-efi": "arm64", "raspberry-pi": "arm64"}
-PROGRAMS = {
-    "mmdebstrap": "mmdebstrap",
-    "mke2fs": "e2fsprogs",
+_PROGRAMS = {
+    **PROGRAMS,
     "mkfs.vfat": "dosfstools",
     "mcopy": "mtools",
     "sfdisk": "fdisk",
-    "dtc": "device-tree-compiler",
     "blkid": "util-linux",
-    "qemu-system-aarch64": "qemu-system-arm",
 }
 _BUILD_WITHIN_S = 3600
 
 
-def missing_programs(boards: list[str]) -> list[str]:
+def lacking(boards: list[str]) -> set[str]:
     """Return what this machine lacks, by Debian's names of the packages."""
-    lacking = {package for program, package in PROGRAMS.items() if shutil.which(program) is None}
+    packages = missing_packages(_PROGRAMS)
     for board in boards:
         emulation = EMULATIONS[board]
         if shutil.which(emulation.program) is None:
-            lacking.add("qemu-system-x86")
+            packages.add("qemu-system-x86")
         if emulation.firmware is not None and not Path(emulation.firmware[0]).exists():
-            lacking.add("ovmf" if board == "pc" else "qemu-efi-aarch64")
+            packages.add("ovmf" if board == "pc" else "qemu-efi-aarch64")
         if ARCH[board] == "arm64" and not Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
-            lacking.add("qemu-user-static")
-    return sorted(lacking)
+            packages.add("qemu-user-static")
+    return packages
 
 
 def build(board: str, folder: Path) -> tuple[Path, float]:

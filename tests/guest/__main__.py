@@ -19,7 +19,7 @@ from tests.guest.acceptance import accept, require
 from tests.guest.cable import Cable
 from tests.guest.findings import Findings
 from tests.guest.guest_box import CONSOLE, STATE, GuestBox
-from tests.guest.image import ARCH, ROOT, SUITE, MissingError, guest_image, missing_programs
+from tests.guest.image import ARCH, PROGRAMS, ROOT, SUITE, MissingError, guest_image, missing_packages
 from tests.guest.machine import MEMORY_MIB, GuestMachine
 
 MOST_RELAY_MIB = 64
@@ -33,7 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./box test guest", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the disk and the logs where they are")
     asked = parser.parse_args()
-    require(missing_programs())
+    require(missing_packages(PROGRAMS))
     try:
         image = guest_image()
     except MissingError as error:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tests.guest.findings import Findings, MissError
@@ -13,10 +13,9 @@ from tests.guest.image import MissingError
 from tests.guest.qemu import GuestError
 
 
-def require(packages: list[str]) -> None:
-    """Go on if no package is lacking; the names are Debian's."""
-    if packages:
-        lacking = " ".join(packages)
+def require(packages: Iterable[str]) -> None:
+    """Go on if none is lacking; the names are Debian's."""
+    if lacking := " ".join(sorted(packages)):
         sys.exit(f"This machine lacks: {lacking}. As root: apt-get install {lacking}")
 
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,12 @@ OPTIONS = (
     '--aptopt=Acquire::Languages "none"',
     '--aptopt=Apt::Install-Recommends "false"',
 )
-PROGRAMS = {"qemu-system-aarch64": "qemu-system-arm", "mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs"}
+PROGRAMS = {
+    "qemu-system-aarch64": "qemu-system-arm",
+    "mmdebstrap": "mmdebstrap",
+    "mke2fs": "e2fsprogs",
+    "dtc": "device-tree-compiler",
+}
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 
@@ -59,9 +65,9 @@ class Image:
     initrd: Path
 
 
-def missing_programs() -> list[str]:
-    """Return Debian's names of the packages that this machine lacks."""
-    return [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+def missing_packages(programs: Mapping[str, str]) -> set[str]:
+    """Return those of Debian's packages, given by a program of each, that this machine lacks."""
+    return {package for program, package in programs.items() if shutil.which(program) is None}
 
 
 def guest_image() -> Image:
