@@ -74,7 +74,10 @@ def find_on_the_network(folder: Path, config: Config, outside: Sequence[str]) ->
             found.append(Finding("note", what, "try again; if it stays so, look at the line and at DNS on the router"))
         return found
 
-    return trio.run(look)
+    try:
+        return trio.run(look)
+    except ConfigError as error:
+        return [Finding("fault", str(error), "bring the file back, or correct tls.ca: the next start needs it")]
 
 
 def own_certificates(folder: Path, config: Config) -> frozenset[bytes]:

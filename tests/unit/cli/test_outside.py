@@ -37,6 +37,13 @@ def test_before_the_clock_is_set_nobody_is_asked_and_that_is_said(monkeypatch: p
     assert finding.what.startswith("uplink.clock")
 
 
+def test_a_private_ca_that_is_gone_is_a_finding_among_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(outside, "system_knows_time", lambda: True)
+    (finding,) = find_on_the_network(tmp_path, BOX.with_settings({"tls.ca": "gone.pem"}), [])
+    assert finding.level == "fault"
+    assert "gone.pem cannot be used" in finding.what
+
+
 async def test_the_internet_is_an_outside() -> None:
     async with Internet.open(Path(), BOX) as internet:
         asked: Outside = internet
