@@ -5,16 +5,15 @@ start, which nobody can set; after a power cut the wait begins again.
 """
 
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from relay.base.errors import RateLimitedError, StorageError
 from relay.base.limits import FIRST_GUESS_WAIT_S, FREE_GUESSES, MAX_GUESS_WAIT_S
+from relay.base.trial import Now, Uptime
 from relay.cli.files import write_whole
 
 FILE_NAME = "guesses.json"
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LONGEST = 64
 
 
@@ -25,26 +24,17 @@ def wait_after(wrong: int) -> float:
     return float(min(MAX_GUESS_WAIT_S, FIRST_GUESS_WAIT_S * 2 ** min(wrong - FREE_GUESSES, _LONGEST)))
 
 
-def since_start_s() -> float:
-    """Return seconds since the kernel started."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 class Guesses:
     """The tries of one box, however many cables it has; whoever uses this holds a lock around it.
 
     Args:
         folders: where the count is kept: the first that takes a write; the worst count of all is the one that counts.
-        boot: what tells this start of the kernel from any other.
-        now_s: seconds since that start.
+        now: the time.
     """
 
-    def __init__(
-        self, folders: Sequence[Path], *, boot: str | None = None, now_s: Callable[[], float] = since_start_s
-    ) -> None:
+    def __init__(self, folders: Sequence[Path], *, now: Now = Uptime.now) -> None:
         self._paths = [folder / FILE_NAME for folder in folders]
-        self._boot = _BOOT_ID.read_text("ascii").strip() if boot is None else boot
-        self._now_s = now_s
+        self._now = now
         self._wrong_before = 0
 
     def count(self) -> None:
@@ -76,7 +66,8 @@ class Guesses:
             self.forgive()
 
     def _write(self, wrong: int) -> None:
-        content = json.dumps({"wrong": wrong, "boot": self._boot, "at_s": self._now_s()}).encode("ascii")
+        now = self._now()
+        content = json.dumps({"wrong": wrong, "boot": now.boot, "at_s": now.seconds}).encode("ascii")
         for path in self._paths:
             try:
                 write_whole(path, content)
@@ -87,16 +78,17 @@ class Guesses:
 
     def _read(self, path: Path) -> tuple[int, float]:
         """Return how many tries were wrong and how long the next one has to wait."""
+        now = self._now()
         try:
             fields = json.loads(path.read_bytes())
             wrong, at_s = int(fields["wrong"]), float(fields["at_s"])
             # After a new start the time of the try says nothing any more: the whole wait, from the start on.
-            passed_s = self._now_s() - at_s if fields["boot"] == self._boot else self._now_s()
+            passed_s = now.seconds - at_s if fields["boot"] == now.boot else now.seconds
         except FileNotFoundError:
             return 0, 0.0
         except (OSError, ValueError, TypeError, KeyError):
             # Nobody may win by damaging it.
-            wrong, passed_s = _LONGEST, self._now_s()
+            wrong, passed_s = _LONGEST, now.seconds
         return wrong, max(0.0, wait_after(wrong) - max(0.0, passed_s))
 
 

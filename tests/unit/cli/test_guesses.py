@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,8 @@ from hypothesis import strategies as st
 
 from relay.base.errors import RateLimitedError, StorageError
 from relay.base.limits import FIRST_GUESS_WAIT_S, FREE_GUESSES, MAX_GUESS_WAIT_S
-from relay.cli.guesses import FILE_NAME, Guesses, since_start_s, wait_after
+from relay.base.trial import Uptime
+from relay.cli.guesses import FILE_NAME, Guesses, wait_after
 
 
 class Kernel:
@@ -16,7 +18,7 @@ class Kernel:
         self.now_s, self.boot, self.folders = 100.0, "first", [folder]
 
     def guesses(self) -> Guesses:
-        return Guesses(self.folders, boot=self.boot, now_s=lambda: self.now_s)
+        return Guesses(self.folders, now=lambda: Uptime(self.boot, self.now_s))
 
     def guess(self) -> float:
         """Try once, as a process of its own does; return for how long that was refused."""
@@ -123,5 +125,7 @@ def test_nobody_guesses_faster_than_the_waits_allow(pauses_s: list[float]) -> No
 
 def test_the_kernels_own_clock_and_start_are_used(tmp_path: Path) -> None:
     Guesses([tmp_path]).count()
-    assert since_start_s() > 0
+    noted, now = json.loads((tmp_path / FILE_NAME).read_bytes()), Uptime.now()
+    assert noted["boot"] == now.boot != ""
+    assert 0 < noted["at_s"] <= now.seconds
     assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600
