@@ -11,11 +11,10 @@ import trio
 from relay.admin.operations import Finding
 from relay.base.clock import Clock, is_set
 from relay.base.limits import MIB
-from relay.box.flash_book import FlashBook, look_in_book, write_book
+from relay.box.flash_book import FlashBook, day_of, look_in_book, write_book
 from relay.box.flash_health import read_counter
 
 _LOOK_EVERY_S = 3600.0
-_DAY_S = 24 * 3600
 _WORTH_BYTES = MIB
 
 
@@ -58,8 +57,7 @@ class FlashBookkeeper:
     def _look(self) -> None:
         counter = read_counter(self._folder, root=self._root)
         if self._book is not None and counter is not None:
-            now_s = self._now_s()
-            self._book = self._book.look(counter, None if now_s is None else int(now_s // _DAY_S))
+            self._book = self._book.look(counter, day_of(self._now_s()))
 
     def _now_s(self) -> float | None:
         now_s = self._clock.wall_ms() / 1000

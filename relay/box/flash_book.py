@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from relay.box.flash_health import Counter, read_counter
+from relay.box.flash_health import SECTOR_BYTES, Counter, read_counter
 
 FILE_NAME = "flash-book.json"
 _DAY_S = 24 * 3600
@@ -75,7 +75,7 @@ class FlashBook:
         written = counter.sectors - (0 if restarted else self.sectors)
         if written < 0:
             written = written + _TURN if self.sectors >= _TURN // 2 else counter.sectors
-        size_bytes = written * 512
+        size_bytes = written * SECTOR_BYTES
         return FlashBook(
             card=self.card,
             sectors=counter.sectors,
@@ -123,6 +123,10 @@ def look_in_book(folder: Path, now_s: float | None, root: Path = Path("/")) -> F
     counter = read_counter(folder, root=root)
     if counter is None:
         return None
-    day = None if now_s is None else int(now_s // _DAY_S)
     book = read_book(folder)
-    return begin(counter, day) if book is None else book.look(counter, day)
+    return begin(counter, day_of(now_s)) if book is None else book.look(counter, day_of(now_s))
+
+
+def day_of(now_s: float | None) -> int | None:
+    """Return the day on which the clock shows `now_s`, counted from 1970; None while it is not set."""
+    return None if now_s is None else int(now_s // _DAY_S)

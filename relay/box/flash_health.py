@@ -14,7 +14,7 @@ from pathlib import Path
 from relay.box.attributes import number, text
 from relay.box.disks import disk_folders
 
-_SECTOR_BYTES = 512
+SECTOR_BYTES = 512
 _YEAR_S = 365 * 24 * 3600
 _SECTORS_WRITTEN = 6
 # What recording cards of 32 and 128 GB are sold for; no vendor of eMMC publishes less.
@@ -74,30 +74,33 @@ class Counter:
 def read_counter(folder: Path, *, root: Path = Path("/")) -> Counter | None:
     """Return what was written to the disk under `folder`, None where it is no block device of this machine."""
     disk = _disk_under(folder, root)
-    if disk is None:
-        return None
-    try:
-        sectors = int((disk / "stat").read_text("ascii").split()[_SECTORS_WRITTEN])
-        return Counter(f"{disk.name}:{text(disk / 'device/cid')}", sectors, _up_s(root))
-    except (OSError, ValueError, IndexError):
-        return None
+    return None if disk is None else _counter_of(disk, root)
 
 
 def look_at_flash(folder: Path, *, root: Path = Path("/")) -> FlashHealth | None:
     """Return the health of the disk under `folder`, None where it is no block device of this machine."""
-    disk, counter = _disk_under(folder, root), read_counter(folder, root=root)
+    disk = _disk_under(folder, root)
+    counter = None if disk is None else _counter_of(disk, root)
     if disk is None or counter is None:
         return None
-    written_bytes = counter.sectors * _SECTOR_BYTES
+    written_bytes = counter.sectors * SECTOR_BYTES
     return FlashHealth(
         device=disk.name,
         kind=_kind(disk),
-        size_bytes=(number(disk / "size") or 0) * _SECTOR_BYTES,
+        size_bytes=(number(disk / "size") or 0) * SECTOR_BYTES,
         used_percent=_used_percent(disk / "device/life_time"),
         reserve=_reserve(disk / "device/pre_eol_info"),
         written_bytes=written_bytes,
         yearly_bytes=int(written_bytes / max(counter.up_s, 1.0) * _YEAR_S),
     )
+
+
+def _counter_of(disk: Path, root: Path) -> Counter | None:
+    try:
+        sectors = int((disk / "stat").read_text("ascii").split()[_SECTORS_WRITTEN])
+        return Counter(f"{disk.name}:{text(disk / 'device/cid')}", sectors, _up_s(root))
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _disk_under(folder: Path, root: Path) -> Path | None:
