@@ -26,6 +26,8 @@ from relay.box.tpm_session import HidingSession, Salt, name_of
 DEVICE = Path("/dev/tpmrm0")
 _NONCE_BYTES = 16
 _NOT_THERE = (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ECONNREFUSED)
+# What a chip costs that is busy, hangs, or was pulled out (drivers/char/tpm of the kernel).
+_NOT_NOW = (errno.EBUSY, errno.EIO, errno.ETIME, errno.ECANCELED, errno.EPIPE, errno.ECONNRESET)
 _BUSY = (commands.RETRY, commands.YIELDED, commands.TESTING)
 _TRIES = 20
 _PAUSE_S = 0.1
@@ -58,7 +60,7 @@ class Tpm:
         """Return `secret` (at most 128 bytes) as public parameters that only this TPM opens.
 
         Raises:
-            KeyAbsentError: there is no TPM (yet), or it wants to be left alone for now.
+            KeyAbsentError: there is no TPM (yet), or it does not answer or wants to be left alone for now.
             ConfigError: it may not be used.
         """
         with self._conversation() as talk, talk.storage_key() as parent, talk.hiding(parent, self._cipher) as session:
@@ -72,7 +74,7 @@ class Tpm:
         """Return the secret that `parameters` hold.
 
         Raises:
-            KeyAbsentError: there is no TPM (yet), or it wants to be left alone for now.
+            KeyAbsentError: there is no TPM (yet), or it does not answer or wants to be left alone for now.
             WrongKeyError: another TPM sealed it, or this one before it was cleared, or the registers changed.
             DamagedError: what answers is not the TPM that the storage key belongs to.
         """
@@ -95,6 +97,8 @@ class Tpm:
         except OSError as error:
             if error.errno in _NOT_THERE:
                 raise KeyAbsentError(f"there is no TPM at {self._device}") from None
+            if error.errno in _NOT_NOW or isinstance(error, TimeoutError):
+                raise KeyAbsentError(f"the TPM {self._device} does not answer: {error.strerror or error}") from None
             raise ConfigError(f"the TPM {self._device} cannot be used: {error.strerror or error}") from None
 
 

@@ -103,6 +103,21 @@ def test_a_refusal_is_said_in_words_and_leaves_nothing_in_the_chip(
     assert chip.loaded == {}
 
 
+@pytest.mark.parametrize("error", [OSError(62, "Timer expired"), OSError(5, "Input/output error"), TimeoutError()])
+def test_a_chip_that_does_not_answer_now_may_later(error: OSError) -> None:
+    chip = FakeTpm()
+    sealed = chip.tpm().seal(SECRET)
+
+    def exchange(command: bytes) -> bytes:
+        if command[6:10] == b"\0\0\x01\x5e":
+            raise error
+        return chip.exchange(command)
+
+    with pytest.raises(KeyAbsentError, match="does not answer"):
+        Tpm(Path("/dev/fake"), opens=lambda _: between(exchange), cipher=local_cipher).unseal(sealed)
+    assert chip.loaded == {}
+
+
 def test_a_chip_that_is_not_there_may_come_and_one_that_is_none_does_not(tmp_path: Path) -> None:
     with pytest.raises(KeyAbsentError, match="no TPM"):
         Tpm(tmp_path / "tpmrm0").seal(SECRET)
