@@ -196,6 +196,9 @@ class Responder:
 
     def _compare(self, records: Iterable[Record], source: str, now_s: float) -> None:
         """Look for others' records under our names: while probing, the name is theirs; later it is probed for again."""
+        if self._probes_left == _PROBES or self._version != self._names.version:
+            # Nobody can have answered what was not asked yet (section 8.1), or is about names that are given up.
+            return
         ours = {record.same for record in self._zone.unique}
         kinds = {(lower(record.name), record.kind) for record in self._zone.unique}
         for record in records:

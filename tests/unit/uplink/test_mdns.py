@@ -237,6 +237,17 @@ def test_a_name_that_is_contested_later_is_probed_for_again() -> None:
     assert host.names.host[0] == b"box"
 
 
+def test_what_is_said_before_the_first_probe_takes_no_name() -> None:
+    link = Link()
+    host = link.add(1)
+    stale = Record((b"box", b"local"), A, bytes([192, 0, 2, 9]), 120, flush=True)
+    host.responder.receive(pack_message(Message(response=True, answers=(stale,))), ASKER, link.now_s)
+    link.live(0.2)
+    assert host.names.host == (b"box", b"local")
+    host.responder.receive(pack_message(Message(response=True, answers=(stale,))), ASKER, link.now_s)
+    assert host.names.host == (b"box-2", b"local")
+
+
 def test_goodbyes_and_strangers_from_other_ports_are_no_conflicts() -> None:
     link, host = settled()
     begun = len(host.said)
