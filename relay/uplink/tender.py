@@ -14,6 +14,7 @@ from relay.base.errors import ConfigError, RelayError
 from relay.base.log import get_logger
 from relay.transport.tls import challenge_context
 from relay.uplink.acme.places import CERTIFICATE, CHALLENGES, read_record
+from relay.uplink.acme.schedule import last_day
 from relay.uplink.served import ServedFiles
 
 log = get_logger()
@@ -76,7 +77,7 @@ class Tender:
             "renew_s": round(record.renew_s),
             "next_look_s": round(self._next_s),
             "failed": record.kind,
-            "attempts_today": len(record.orders),
+            "attempts_today": len(last_day(record.orders, self._now_s())),
         }
 
     async def run(self) -> None:

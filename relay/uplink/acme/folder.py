@@ -34,13 +34,12 @@ class AcmeFolder:
     def __init__(self, state: Path, keep: Keep) -> None:
         self._state = state
         self._keep = keep
-        self.challenges = state / CHALLENGES
 
     def make(self) -> None:
         """Make the folders, and clear what an order cut short left for its challenges."""
         for folder in (FOLDER, CHALLENGES):
             (self._state / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in self.challenges.glob("*.pem*"):
+        for left in (self._state / CHALLENGES).glob("*.pem*"):
             left.unlink()
 
     def record(self) -> Record:

@@ -33,7 +33,7 @@ class Record:
         failures: orders that failed since the last one that did not.
         next_s: no order before this.
         told: the authority itself said so: a new start does not make it earlier.
-        orders: when the orders of the last day were made.
+        orders: when the last orders were made.
         kind, detail, about: how the last order failed; empty after one that did not.
     """
 
@@ -42,7 +42,6 @@ class Record:
     renew_s: float = 0.0
     window: tuple[float, float] = (0.0, 0.0)
     failures: int = 0
-    tried_s: float = 0.0
     next_s: float = 0.0
     told: bool = False
     orders: tuple[float, ...] = ()
@@ -94,12 +93,12 @@ def is_due(record: Record, now_s: float, *, at_start: bool) -> bool:
 
 def has_orders_left(record: Record, now_s: float) -> bool:
     """Return whether another order fits in this day."""
-    return len(_last_day(record.orders, now_s)) < MAX_CERTIFICATE_ORDERS_PER_DAY
+    return len(last_day(record.orders, now_s)) < MAX_CERTIFICATE_ORDERS_PER_DAY
 
 
 def ordered(record: Record, now_s: float) -> Record:
     """Return the record with an order made now: written down before it is made."""
-    return dataclasses.replace(record, tried_s=now_s, orders=(*_last_day(record.orders, now_s), now_s))
+    return dataclasses.replace(record, orders=(*last_day(record.orders, now_s), now_s))
 
 
 def failed(record: Record, now_s: float, error: AcmeError) -> Record:
@@ -110,7 +109,6 @@ def failed(record: Record, now_s: float, error: AcmeError) -> Record:
     return dataclasses.replace(
         record,
         failures=record.failures + 1,
-        tried_s=now_s,
         next_s=now_s + max(pause_s, told_s),
         told=told_s > 0,
         kind=error.kind,
@@ -121,9 +119,7 @@ def failed(record: Record, now_s: float, error: AcmeError) -> Record:
 
 def succeeded(record: Record, *, ends_s: float, renew_s: float) -> Record:
     """Return the record after an order that brought a certificate."""
-    return Record(
-        made_for=record.made_for, ends_s=ends_s, renew_s=renew_s, tried_s=record.tried_s, orders=record.orders
-    )
+    return Record(made_for=record.made_for, ends_s=ends_s, renew_s=renew_s, orders=record.orders)
 
 
 def pause_s(record: Record, now_s: float, look_s: float | None) -> float:
@@ -132,11 +128,11 @@ def pause_s(record: Record, now_s: float, look_s: float | None) -> float:
     if now_s < record.renew_s:
         return min(look_s, record.renew_s - now_s)
     if not has_orders_left(record, now_s):
-        oldest_s = min(_last_day(record.orders, now_s))
+        oldest_s = min(last_day(record.orders, now_s))
         return max(_LEAST_LOOK_S, oldest_s + DAY_S - now_s)
     return max(1.0, min(record.next_s - now_s, _MOST_TOLD_S))
 
 
-def _last_day(orders: tuple[float, ...], now_s: float) -> tuple[float, ...]:
-    # Orders of a future that the clock has left again do not count.
+def last_day(orders: tuple[float, ...], now_s: float) -> tuple[float, ...]:
+    """Return those of `orders` that count: none of before, nor of a future that the clock has left again."""
     return tuple(moment for moment in orders if now_s - DAY_S < moment <= now_s)

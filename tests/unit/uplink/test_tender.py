@@ -137,3 +137,11 @@ async def test_a_dead_certificate_is_waited_for_and_not_for_ever(
         assert round(trio.current_time() - begun_s) == waited_s
         nursery.cancel_scope.cancel()
     assert house.tender.status()["ends_s"] == round(NOW.timestamp()) + (-5 if ended else 5)
+
+
+async def test_the_attempts_of_today_are_those_of_the_last_day(tmp_path: Path, autojump_clock: object) -> None:
+    house = House(tmp_path)
+    (tmp_path / RECORD.parent).mkdir(parents=True)
+    orders = tuple(NOW.timestamp() - hours * 3600 for hours in (30, 20, 1))
+    (tmp_path / RECORD).write_bytes(Record(orders=orders).render())
+    assert house.tender.status()["attempts_today"] == 2
