@@ -25,7 +25,6 @@ _NEXT = {
     "tls": f"something else answers there: {_PORT}, or set acme.challenge to dns-01",
     "unauthorized": f"nobody answers, or another machine: let the name point to this box alone, and {_PORT}",
     "rateLimited": "wait: the box tries again by itself when it may; removing tls/acme makes it worse",
-    "orders": "look at what failed before; the box tries again tomorrow",
     "terms": "read them; if you agree, set acme.terms_agreed to true",
     "userActionRequired": "read the new terms, and agree at the address that it names",
     "unreachable": "look at the line, at the box's name servers, at acme.directory and acme.ca",
@@ -119,7 +118,7 @@ def _find_in_certificate(pem: bytes, config: Config, record: Record, now: dateti
     try:
         life = read_life(pem)
     except ValueError:
-        yield Finding("fault", "the certificate has ended", renewal)
+        yield Finding("fault", "the certificate cannot be read", renewal)
         return
     left_s = life.ends_s - now.timestamp()
     # A certificate of six days is young at five: what counts is whether its renewal is overdue.

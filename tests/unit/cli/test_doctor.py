@@ -62,7 +62,7 @@ def test_a_certificate_near_its_end_is_named(box: Path, days: int, level: str) -
 
 def test_a_certificate_that_is_none_is_a_fault(box: Path) -> None:
     (box / "tls" / "cert.pem").write_text("rubbish")
-    assert ("fault", "the certificate has ended") in found(box)
+    assert ("fault", "the certificate cannot be read") in found(box)
 
 
 @pytest.mark.parametrize(("free_mib", "level"), [(512, "fault"), (513, "warning"), (1536, "warning"), (1537, None)])
