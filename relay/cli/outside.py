@@ -41,13 +41,15 @@ _UNKNOWN = frozenset((socket.EAI_NONAME, socket.EAI_NODATA))
 
 
 def find_outside(folder: Path) -> list[Finding]:
-    """Return what keeps the world from the box of `folder`, if it runs: one that does not has other worries."""
+    """Return what keeps the world from the box of `folder`, if it serves: one that does not has other worries."""
     try:
-        routers = ask(folder, {"verb": "status"}).get("routers", {})
-        config = load(folder)
+        status, config = ask(folder, {"verb": "status"}), load(folder)
     except (NotRunningError, ConfigError):
         return []
-    outside = [router["external_address"] for router in routers.values() if router["external_address"]]
+    if not status["running"]:
+        return []
+    routers = status.get("routers", {}).values()
+    outside = [router["external_address"] for router in routers if router["external_address"]]
     return find_on_the_network(folder, config, outside)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from relay.base.config import Config
+from relay.cli import commands
 from relay.cli.commands import run_command
 
 
@@ -68,3 +69,18 @@ def test_status_for_people_says_what_to_do_next(box: Path, capsys: pytest.Captur
 def test_a_doctors_findings_come_with_a_next_step(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["doctor", "--state", str(box)]) == 1
     assert "  next: " in capsys.readouterr().out
+
+
+def test_diagnostics_go_to_a_file_of_whoever_asks_though_the_box_is_anothers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "said.txt"
+
+    def operate(_state: Path, _fields: dict[str, str]) -> dict[str, str]:
+        # From here on root is who keeps the state folder, and could not make the file any more.
+        assert file.exists()
+        return {"text": "all is well\n"}
+
+    monkeypatch.setattr(commands, "operate", operate)
+    assert run_command(["diagnostics", "--state", str(tmp_path), "--to", str(file)]) == 0
+    assert file.read_text() == "all is well\n"

@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+from relay.admin.operations import Finding
 from relay.base.config import Config
 from relay.cli import outside
-from relay.cli.outside import Internet, find_on_the_network, own_certificates, ways_out
+from relay.cli.outside import Internet, find_on_the_network, find_outside, own_certificates, ways_out
 from relay.cli.reachability import Outside
 
 BOX = Config.parse({"server": {"name": "home.example"}})
@@ -42,6 +43,17 @@ def test_a_private_ca_that_is_gone_is_a_finding_among_others(monkeypatch: pytest
     (finding,) = find_on_the_network(tmp_path, BOX.with_settings({"tls.ca": "gone.pem"}), [])
     assert finding.level == "fault"
     assert "gone.pem cannot be used" in finding.what
+
+
+def test_a_box_that_serves_nobody_is_not_looked_for_from_outside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "relay.toml").write_text(BOX.render())
+    seen = [Finding("note", "looked", "")]
+    monkeypatch.setattr(outside, "find_on_the_network", lambda *_: seen)
+    for running in (False, True):
+        monkeypatch.setattr(outside, "ask", lambda _folder, _fields, now=running: {"running": now})
+        assert find_outside(tmp_path) == (seen if running else [])
 
 
 async def test_the_internet_is_an_outside() -> None:
