@@ -20,6 +20,7 @@ _KNOWN_KEYS = {"user": "user", "room": "room", "server": "server", "device": "de
 _SHOWN_TEXTS = frozenset(
     {
         *("what", "next_step", "level", "fault", "fault_code", "waits", "loose_end", "lost_page", "protection"),
+        *("safe_mode", "failed"),
         *(
             "of_the_card",
             "of_the_box",
@@ -69,7 +70,8 @@ _FILE_ENDINGS = frozenset(
 _MATRIX = re.compile(r"(?:[@#!][^\s:,;\"'<>]{1,255}:[A-Za-z0-9.\-\[\]:]+|[!$][A-Za-z0-9_-]{43}|mxc://\S+)")
 _URL = re.compile(r"\b([a-z][a-z0-9+.-]*)://([^\s\"'<>]+)")
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_MAC = re.compile(r"\b(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}\b")
+# Also as systemd names an adapter that is plugged in (systemd.net-naming-scheme(7)).
+_MAC = re.compile(r"\b(?:(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}|(?:en|wl|ww)x[0-9a-f]{12})\b")
 _ADDRESS = re.compile(
     r"(?<![\w.:])\[?((?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:(?:\.\d{1,3}){3})?)\]?(?![\w])"
 )
@@ -151,7 +153,7 @@ class Redactor:
 
     def _key(self, name: str) -> str:
         """Return what a value is kept under: a word of the box's own as it is, any other as a name."""
-        if _OWN_KEY.fullmatch(name):
+        if _OWN_KEY.fullmatch(name) and not _MAC.search(name):
             return name
         shown = self.text(name)
         return self.name("name", name) if shown == name else shown

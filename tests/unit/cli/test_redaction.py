@@ -22,6 +22,7 @@ from relay.cli.redaction import Redactor, is_everybodys
         "2001:db8::17",
         "[2001:db8::17]:8448",
         "aa:bb:cc:dd:ee:ff",
+        "enxaabbcc112233",
         "password: hunter2",
         "'what somebody typed'",
         '"what somebody typed"',
@@ -98,6 +99,8 @@ def test_a_status_shows_numbers_and_the_boxs_own_words() -> None:
         "url": "<url-1>",
     }
     assert redactor.value("fault", "box.example has a fault") == "<server-1> has a fault"
+    safe = {"safe_mode": "safe mode, nobody is served: it was asked for", "failed": "badauth"}
+    assert redactor.value("status", safe) == safe
 
 
 def test_an_ipv4_address_within_ipv6_leaves_none_of_itself() -> None:
@@ -107,6 +110,7 @@ def test_an_ipv4_address_within_ipv6_leaves_none_of_itself() -> None:
 
 
 def test_names_that_things_are_kept_under_are_replaced_too() -> None:
+    assert Redactor().value("interfaces", {"eth0": True, "wlxaabbcc112233": True}) == {"eth0": True, "<mac-1>": True}
     routers = {"192.168.17.1": {"silent": False}, "fe80::17%wlan0": {"silent": True}, "anna's": {}}
     assert Redactor().value("status", {"routers": routers, "peak_memory_mib": 7.5}) == {
         "routers": {
