@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol
 
 from relay.admin.operations import Finding
-from relay.base.config import Config
+from relay.base.config import ClientConfig, Config, FederationConfig
 from relay.base.config_names import is_address
 from relay.base.errors import InvalidInputError, UnreachableError
 from relay.base.ids import ServerName, host_of, split_server_name
@@ -69,12 +69,6 @@ class Known:
     outside: Sequence[str] = ()
     ipv6_only: bool = False
 
-    @property
-    def helped(self) -> bool:
-        """Whether somebody stands in front of the box: a proxy, or the other end of a tunnel."""
-        federation = self.config.federation
-        return bool(federation.proxy_from or federation.behind_proxy)
-
 
 async def look_from_outside(box: Known, outside: Outside) -> AsyncIterator[Finding]:
     """Yield what is wrong with the way from the world to `box`, as it becomes known."""
@@ -114,7 +108,7 @@ def _judge_addresses(box: Known, host: str, addresses: list[str]) -> Iterator[Fi
         what = f"uplink.private_name: {host} leads to {shown} here: how others find the box is not seen from inside"
         step = "if DNS says that to everybody, put the router's address there, or that of the machine in front"
         yield Finding("note", what, step)
-    elif box.outside and not box.helped and not set(box.outside) & set(addresses):
+    elif box.outside and not _is_helped(box.config.federation) and not set(box.outside) & set(addresses):
         what = f"uplink.other_address: {host} leads to {shown}, the router's address is {', '.join(box.outside)}"
         yield Finding("warning", what, "correct the DNS record, or let the box keep it up to date: [dns] in relay.toml")
 
@@ -132,7 +126,7 @@ async def _look_for_servers(
         try:
             met = await outside.meet(place, "/_matrix/key/v2/server")
         except UnreachableError as error:
-            fault = fault or _not_reached(box, "servers", _show(place), str(error))
+            fault = fault or _not_reached(box.config.federation, "servers", _show(place), str(error))
             continue
         fault = _judge_met(box, _show(place), met)
         break
@@ -162,7 +156,7 @@ async def _look_for_apps(box: Known, outside: Outside) -> AsyncIterator[Finding]
     try:
         met = await outside.meet(place, "/_matrix/client/versions")
     except UnreachableError as error:
-        yield _not_reached(box, "apps", _show(place), str(error))
+        yield _not_reached(box.config.client, "apps", _show(place), str(error))
         return
     if box.certificates and met.certificate not in box.certificates and not box.config.client.behind_proxy:
         what = f"uplink.other_certificate: {_show(place)}, where apps look for the box, shows one that is not the box's"
@@ -181,9 +175,14 @@ def _place_of_apps(config: Config) -> Destination | None:
     return Destination(bare, _APPS_PORT, bare, host)
 
 
-def _not_reached(box: Known, who: str, place: str, words: str) -> Finding:
+def _is_helped(door: FederationConfig | ClientConfig) -> bool:
+    """Return whether somebody stands in front of a door: a proxy, or the other end of a tunnel."""
+    return bool(door.proxy_from or door.behind_proxy)
+
+
+def _not_reached(door: FederationConfig | ClientConfig, who: str, place: str, words: str) -> Finding:
     what = f"uplink.not_reached: the box does not reach itself at {place}, where {who} look for it: {words}"
-    if box.helped:
+    if _is_helped(door):
         step = "look at the tunnel (systemctl status relay-tunnel) and at the machine in front of the box: hw/tunnel.md"
         return Finding("warning", what, step)
     step = "forward the port on the router; some let nobody in from inside (hairpin): then ask from a mobile line"

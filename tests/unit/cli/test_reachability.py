@@ -84,6 +84,12 @@ APPS: dict[str, Any] = {"client__tls": "true"}
         ),
         (known(**APPS), FakeOutside(), []),
         (known(**APPS), FakeOutside(servers={"home.example:443": GONE}), ["note uplink.not_reached"]),
+        (
+            known(**APPS, client__proxy_from="127.0.0.1"),
+            FakeOutside(servers={"home.example:443": GONE}),
+            ["warning uplink.not_reached"],
+        ),
+        (known(**APPS, **TUNNEL), FakeOutside(servers={"home.example:443": GONE}), ["note uplink.not_reached"]),
         (known(**APPS), FakeOutside(servers={"home.example:443": Met("", b"x")}), ["note uplink.other_certificate"]),
         (
             known(client__public_url="https://chat.example"),
