@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from relay.base.errors import ConfigError
@@ -60,20 +60,20 @@ def _context(cert: Path, key: Path | None, protocols: list[str]) -> ssl.SSLConte
     return context
 
 
-def client_context(extra_ca: Path | None = None) -> ssl.SSLContext:
-    """Return the context for reaching peers: the system's CAs, and those in `extra_ca` (PEM) beside them.
+def client_context(extra_ca: Path | None = None, protocols: Sequence[str] = ALPN) -> ssl.SSLContext:
+    """Return the context for reaching others: the system's CAs, and those in `extra_ca` (PEM) beside them.
 
     Raises:
         ConfigError: `extra_ca` is missing or malformed.
     """
     context = ssl.create_default_context(capath=_folder_of_all_cas())
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(ALPN)
+    context.set_alpn_protocols(protocols)
     if extra_ca is not None:
         try:
             context.load_verify_locations(cafile=extra_ca)
         except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"tls.ca {extra_ca} cannot be used: {error}") from None
+            raise ConfigError(f"the CA {extra_ca} cannot be used: {error}") from None
     return context
 
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from relay.base.clock import system_knows_time
-from relay.base.errors import ConfigError, InvalidInputError, TooLargeError, UnreachableError
+from relay.base.errors import InvalidInputError, TooLargeError, UnreachableError
 from relay.base.limits import MAX_AUTHORITY_ANSWER_BYTES
+from relay.transport.tls import client_context
 
 _TIMEOUT_S = 30.0
 # RFC 8555, section 6.1, and every provider of dynamic DNS: whoever asks says what it is.
@@ -35,13 +36,7 @@ class Web:
 
     def __init__(self, extra_ca: Path | None = None, *, ipv4_only: bool = False) -> None:
         self._from = ("0.0.0.0", 0) if ipv4_only else None  # noqa: S104 - where requests come from, nothing listens
-        self._context = ssl.create_default_context()
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if extra_ca is not None:
-            try:
-                self._context.load_verify_locations(cafile=extra_ca)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError(f"the CA {extra_ca} cannot be used: {error}") from None
+        self._context = client_context(extra_ca, ["http/1.1"])
 
     def ask(self, method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] = {}) -> WebAnswer:
         """Return the answer, whatever its status; a redirect is not followed.
