@@ -18,7 +18,8 @@ import serial
 from relay.base.errors import Fault, RelayError
 
 BAUD = 115_200
-_READ_BYTES = 4096
+# A few bytes may ask for a page, and what nobody reads of all those pages is dropped between two reads.
+_READ_BYTES = 256
 _CONSOLES = Path("/proc/consoles")
 
 
