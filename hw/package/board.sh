@@ -1,6 +1,7 @@
 #!/bin/sh
 # board.sh [--if-changed]: what the board's profile says is settled here: memory, watchdog, consoles. The package does it
-# when it is installed; a start does it again on another board than last time: a card moves, and an image is built elsewhere.
+# when it is installed, and a start (--if-changed) on another board than last time: a card moves, and an image is built
+# elsewhere.
 set -eu
 
 home=${DOORSTEP_HOME:-/usr/lib/doorstep}
@@ -85,7 +86,9 @@ drop_in "$etc/systemd/system.conf.d/60-doorstep.conf" --watchdog
 systemctl daemon-reload || :
 consoles
 # A relay starts anew in its place: only a restart of its unit lets it reach a device that was none of its unit's before.
-[ -z "$changed" ] || systemctl try-restart --no-block relay.service 'relay-console@*.service' || :
+# At a start of the board the relay comes after this, and a console stays: somebody may be setting the box up there.
+[ -z "$changed" ] || [ "${1:-}" = --if-changed ] ||
+    systemctl try-restart --no-block relay.service 'relay-console@*.service' || :
 # What was not said is asked for at the next start. What was is on flash before the board counts as known.
 if [ -z "$silent" ]; then
     sync

@@ -47,8 +47,8 @@ class Board:
         """Have the release say this of what a console needs; nothing: nothing."""
         (self.folder / "device").write_text(f"{line}\n" if line else "")
 
-    def start(self) -> bool:
-        """Do what a start does; return whether the release was asked."""
+    def start(self, *options: str) -> bool:
+        """Do what a start does, or who calls it with other options; return whether the release was asked."""
         (self.folder / "asked").unlink(missing_ok=True)
         environment = {
             "PATH": self._path,
@@ -56,7 +56,7 @@ class Board:
             "DOORSTEP_STATE": str(self.folder / "state"),
             "DOORSTEP_ETC": str(self.etc),
         }
-        command = ["sh", str(ROOT / "hw/package/board.sh"), "--if-changed"]
+        command = ["sh", str(ROOT / "hw/package/board.sh"), *options]
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=30)
         return (self.folder / "asked").exists()
 
@@ -67,54 +67,61 @@ class Board:
 
 def test_a_board_is_settled_once_and_again_when_it_is_another(tmp_path: Path) -> None:
     board = Board(tmp_path)
-    assert board.start()
+    assert board.start("--if-changed")
     assert board.says("system/relay.service.d/50-board.conf") == "[Service]\n"
     assert board.says("system.conf.d/60-doorstep.conf") == "[Manager]\n"
     assert not (board.etc / "systemd/system/relay-console@.service.d/50-board.conf").exists()
     assert "enable --quiet relay-console@ttyS0.service" in (tmp_path / "told").read_text()
-    assert not board.start()
+    assert not board.start("--if-changed")
     (tmp_path / "state/profile.toml").write_text("")
-    assert not board.start()
+    assert not board.start("--if-changed")
     (tmp_path / "state/profile.toml").write_text("[watchdog]\n")
-    assert board.start()
+    assert board.start("--if-changed")
 
 
-def test_who_runs_under_what_was_settled_before_is_started_again_and_nobody_else(tmp_path: Path) -> None:
-    board, profile = Board(tmp_path), tmp_path / "state/profile.toml"
+def test_who_runs_under_what_was_settled_before_is_started_again_when_it_is_settled_by_hand(tmp_path: Path) -> None:
+    board = Board(tmp_path)
     restart = "try-restart --no-block relay.service relay-console@*.service"
 
-    def restarted_by_another(text: str) -> bool:
+    def restarts(*options: str) -> bool:
         (tmp_path / "told").write_text("")
-        profile.write_text(text)
-        assert board.start()
+        assert board.start(*options)
         return restart in (tmp_path / "told").read_text().splitlines()
 
-    assert restarted_by_another("[watchdog]\n")
-    assert not restarted_by_another("[led]\n")
+    assert restarts()
+    assert not restarts()
     board.opens("DeviceAllow=/dev/tpmrm0 rw")
-    assert restarted_by_another('[keystore]\nkind = "tpm2"\n')
+    assert restarts()
     assert board.says("system/relay-console@.service.d/50-board.conf") == "DeviceAllow=/dev/tpmrm0 rw\n"
     board.opens("")
-    assert restarted_by_another("")
+    assert restarts()
     assert not board.says("system/relay-console@.service.d/50-board.conf")
+
+
+def test_a_console_goes_on_when_a_start_settles_another_board(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    board.opens("DeviceAllow=/dev/tpmrm0 rw")
+    assert board.start("--if-changed")
+    assert board.says("system/relay-console@.service.d/50-board.conf") == "DeviceAllow=/dev/tpmrm0 rw\n"
+    assert "restart" not in (tmp_path / "told").read_text()
 
 
 def test_a_release_that_says_nothing_of_the_board_is_asked_again_at_the_next_start(tmp_path: Path) -> None:
     board = Board(tmp_path)
     board.break_release(True)
-    assert board.start()
+    assert board.start("--if-changed")
     assert not (board.etc / "systemd/system/relay.service.d/50-board.conf").exists()
     board.break_release(False)
-    assert board.start()
+    assert board.start("--if-changed")
     assert board.says("system/relay.service.d/50-board.conf") == "[Service]\n"
-    assert not board.start()
+    assert not board.start("--if-changed")
 
 
 def test_what_was_settled_stays_when_a_release_no_longer_says_it(tmp_path: Path) -> None:
     board = Board(tmp_path)
-    assert board.start()
+    assert board.start("--if-changed")
     board.break_release(True)
     (tmp_path / "state/profile.toml").write_text("[watchdog]\n")
-    assert board.start()
+    assert board.start("--if-changed")
     assert board.says("system/relay.service.d/50-board.conf") == "[Service]\n"
-    assert board.start()
+    assert board.start("--if-changed")
