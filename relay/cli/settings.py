@@ -47,12 +47,25 @@ def change(
     that begin with `network.` are the network service's; whoever comes `from_afar` gets them on trial in any case.
 
     Raises:
-        ConflictError: an earlier change is still on trial, or the server's name would change.
+        ConflictError: an earlier change is still on trial, somebody else makes one, or the server's name would change.
         ConfigError: a setting does not fit.
         NetworkRefusedError: the network did not come up so; everything is as it was.
         NetworkUnavailableError: nobody looks after networks here.
     """
     settle(folder, now)
+    with _alone(folder):
+        return _change(folder, settings, confirm_s, now, phrases, from_afar=from_afar)
+
+
+def _change(
+    folder: Path,
+    settings: dict[str, str],
+    confirm_s: float | None,
+    now: Now,
+    phrases: tuple[str | None, str | None],
+    *,
+    from_afar: bool,
+) -> dict[str, Any]:
     ours = {key: text for key, text in settings.items() if not key.startswith(_NETWORK)}
     theirs = {key: text for key, text in settings.items() if key.startswith(_NETWORK)}
     # A box that is new, or whose settings cannot be read, has a network all the same.
@@ -193,12 +206,17 @@ def go_back(folder: Path, now: Now = Uptime.now) -> dict[str, Any]:
     """Take back what is on trial; without a trial, bring back the settings before the last change.
 
     Raises:
-        ConflictError: there is nothing to go back to.
+        ConflictError: there is nothing to go back to, or somebody else makes a change.
         NetworkUnavailableError: the last change was one of the network, and nobody looks after it now.
     """
     with _held(folder) as found:
         if found is not None:
             return {"restarting": _go_back(folder, found, now)}
+    with _alone(folder):
+        return _go_back_untried(folder)
+
+
+def _go_back_untried(folder: Path) -> dict[str, Any]:
     network = (folder / NETWORK_BEFORE).exists() and _restore_network(folder)
     text = _read(folder / BEFORE)
     if not text and not network:
@@ -336,6 +354,28 @@ def _start_again(folder: Path) -> bool:
         # It does not run, or is just starting or stopping: the next start takes the settings as they are now.
         return False
     return True
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the settings: what two write at once would be one's settings with the other's key, or network."""
+    path, busy = folder / FILE_NAME, "somebody else is changing the settings: try again when that is over"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        # A new box, whose network service lets one change it at a time; or none that can be read.
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(busy) from None
+        if not _is_at(descriptor, path):
+            raise ConflictError(busy)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

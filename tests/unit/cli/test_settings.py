@@ -105,6 +105,24 @@ def test_what_does_not_fit_puts_nothing_on_trial(box: Path) -> None:
     assert [path.name for path in box.iterdir()] == ["relay.toml"]
 
 
+def test_a_change_beside_one_that_is_being_made_is_refused_and_undoes_nothing(
+    box: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(*_: object) -> None:
+        with pytest.raises(ConflictError, match="somebody else"):
+            settings.change(box, {"log.level": "error"}, None)
+        with pytest.raises(ConflictError, match="somebody else"):
+            settings.go_back(box)
+
+    settings.change(box, {"log.level": "warning"}, None)
+    monkeypatch.setattr(settings, "_make_own_ca", meanwhile)
+    assert settings.change(box, DEBUG, None)["changed"]
+    assert load(box).log.level == "debug"
+    monkeypatch.undo()
+    settings.go_back(box)
+    assert load(box).log.level == "warning"
+
+
 class PowerCutError(Exception):
     """The power went."""
 
