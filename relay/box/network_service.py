@@ -13,6 +13,7 @@ from typing import Any
 from jeepney import DBusErrorResponse  # type: ignore[import-untyped]
 
 from relay.base.ending import ends_in_order
+from relay.base.errors import InvalidInputError
 from relay.box.network_bus import NAME, ROOT, SETTINGS, SETTINGS_ROOT, NetworkBus, NetworkUnavailableError
 from relay.box.network_changes import Changes
 from relay.box.network_links import ETHERNET, WIFI, Links
@@ -75,8 +76,17 @@ class NetworkService:
         return str(self._bus.get(SETTINGS_ROOT, SETTINGS, "Hostname"))
 
     def set_hostname(self, name: str) -> None:
-        """Give the box another host name, kept for later starts."""
-        self._bus.call(SETTINGS_ROOT, SETTINGS, "SaveHostname", "s", (name,))
+        """Give the box another host name, kept for later starts.
+
+        Raises:
+            InvalidInputError: it cannot be one.
+        """
+        try:
+            self._bus.call(SETTINGS_ROOT, SETTINGS, "SaveHostname", "s", (name,))
+        except DBusErrorResponse as error:
+            if error_name(error) != "InvalidHostname":
+                raise
+            raise InvalidInputError("a host name is of letters, digits and hyphens, in parts divided by dots") from None
 
     def device_name(self) -> str:
         """Return the name of the box for people, empty where it was given none."""

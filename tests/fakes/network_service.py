@@ -8,6 +8,7 @@ Ethernet in `tests/interop/test_network_settings.py` run against it and against 
 import copy
 import ipaddress
 import os
+import re
 import subprocess
 import threading
 import time
@@ -441,6 +442,8 @@ class FakeNetworkService:
         return ()
 
     def _name(self, _path: str, name: str) -> tuple[Any, ...]:
+        if name and not re.fullmatch(r"[A-Za-z0-9.-]{1,64}", name):
+            raise RefusedError("Settings.InvalidHostname")
         self.hostname = name
         return ()
 

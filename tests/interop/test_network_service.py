@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.base.errors import ConfigError, ConflictError, NotFoundError
+from relay.base.errors import ConfigError, ConflictError, InvalidInputError, NotFoundError
 from relay.box.network_bus import NetworkBus, NetworkUnavailableError
 from relay.box.network_service import NetworkService, open_network_service
 from relay.box.network_wifi import JoinFailedError, NotJoinableError, WifiNetwork
@@ -38,6 +38,14 @@ def test_joining_keeps_the_network_and_takes_the_checkpoint_away(
     assert service.kept[0]["802-11-wireless-security"]["key-mgmt"] == ("s", "wpa-psk")
     state = network.state()
     assert (state.online, state.wifi, state.ethernet, state.addresses) == (True, True, True, ("192.0.2.7",))
+
+
+def test_a_host_name_that_cannot_be_one_is_the_fault_of_whoever_said_it(
+    network: NetworkService, service: FakeNetworkService
+) -> None:
+    with pytest.raises(InvalidInputError, match="letters, digits and hyphens"):
+        network.set_hostname("the box")
+    assert service.hostname == "doorstep"
 
 
 def test_an_open_network_is_joined_without_a_password(network: NetworkService, service: FakeNetworkService) -> None:
