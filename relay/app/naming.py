@@ -23,12 +23,12 @@ _NEXT = {
     "refused": "let the name server allow this key to change this name (BIND: update-policy)",
     "zone": "let dns.server be the one that has the zone of the name",
     "badauth": "correct dns.user and the password in dns.key_file, then restart the box",
-    "nohost": "make the name at the provider, or correct dns.name, then restart the box",
+    "nohost": "correct dns.name and restart the box; or make the name at the provider, and restart it in an hour",
     "!yours": "correct dns.name or dns.user, then restart the box",
     "notfqdn": "let dns.name be a whole host name, then restart the box",
-    "abuse": "ask the provider to lift it, then restart the box",
+    "abuse": "ask the provider to lift it, then restart the box; not within an hour of this",
 }
-_FATAL = "correct it at the provider or in [dns]; with other settings, or another key file, a restart asks again"
+_FATAL = "correct it at the provider or in [dns]; with other settings, or after an hour, a restart asks again"
 _LATER = "the box tries again by itself"
 
 

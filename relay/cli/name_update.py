@@ -1,7 +1,7 @@
 """Tells the DNS where the box is, once: the child of `relay.uplink.name_follower`.
 
-`DIR/name.json` remembers a refusal that would be repeated for ever: with the same settings and key it is not asked for
-again, however often the box is started.
+`DIR/name.json` remembers a refusal that only a person can do something about: with the same settings and key it is not
+asked for again before an hour has passed, however often the box is started.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from relay.uplink.addresses import Addresses
 FILE_NAME = "name.json"
 # A box that does not know its IPv4 address and is started again and again asks no more often.
 _LEAST_BETWEEN_S = 600.0
+_AFTER_REFUSAL_S = 3600.0
 
 
 def name_update(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
@@ -35,13 +36,13 @@ def name_update(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
         "\n".join([config.dns.method, config.dns.server, kept_name(config), config.dns.user, key]).encode()
     )
     before = _read_record(folder, mark.hexdigest())
-    if before.get("fatal"):
-        return {**before, "repeated": True}
+    if before.get("fatal") and _age_s(before) < _AFTER_REFUSAL_S:
+        return before
     told = _tell_provider if config.dns.method == "dyndns2" else _tell_server
     result = told(folder, config, here, key, before)
-    outcome = {name: result.get(name) for name in ("kind", "detail", "fatal", "asked_s")}
-    kept = {"mark": mark.hexdigest(), "ipv6": here.ipv6, **outcome}
-    if result.get("asked_s") or result.get("fatal"):
+    outcome = {name: result.get(name) for name in ("kind", "detail", "fatal")}
+    kept = {"mark": mark.hexdigest(), "ipv6": here.ipv6, "at_s": _now_s(), **outcome}
+    if result.get("asked") or result.get("fatal"):
         write_whole(folder / FILE_NAME, json.dumps(kept).encode("ascii"))
     return result
 
@@ -68,6 +69,11 @@ def _read_record(folder: Path, mark: str) -> dict[str, Any]:
     return record if isinstance(record, dict) and record.pop("mark", "") == mark else {}
 
 
+def _age_s(record: dict[str, Any]) -> float:
+    # One of the future is as old as one of the past: the clock was wrong then, or is now.
+    return abs(_now_s() - float(record.get("at_s") or 0))
+
+
 def _tell_server(_folder: Path, config: Config, here: Addresses, key: str, _before: dict[str, Any]) -> dict[str, Any]:
     from relay.uplink.dns_update import DnsUpdateError, NameServer, find_server, keep_addresses, parse_key
 
@@ -88,8 +94,7 @@ def _tell_provider(folder: Path, config: Config, here: Addresses, key: str, befo
     name = kept_name(config)
     says = _says(name)
     if config.dns.ipv4 and not here.ipv4:
-        recently = 0 <= _now_s() - float(before.get("asked_s") or 0) < _LEAST_BETWEEN_S
-        if recently and here.ipv6 == before.get("ipv6"):
+        if _age_s(before) < _LEAST_BETWEEN_S and here.ipv6 == before.get("ipv6"):
             return {"changed": False}
         # Nobody here knows the address: the provider takes the one it sees, if it is asked over IPv4.
         requests = [[], [here.ipv6]] if here.ipv6 and here.ipv6 not in says else [[]]
@@ -116,7 +121,7 @@ def _ask_provider(folder: Path, config: Config, addresses: list[str], key: str) 
         return {"kind": "unreachable", "detail": str(error)}
     verdict = judge(answer.status, answer.body)
     if verdict.good:
-        return {"changed": verdict.code == "good", "asked_s": _now_s(), "address": verdict.address}
+        return {"changed": verdict.code == "good", "asked": True, "address": verdict.address}
     return {"kind": verdict.code, "detail": verdict.detail, "fatal": verdict.fatal, "wait_s": verdict.wait_s}
 
 

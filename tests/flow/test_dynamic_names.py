@@ -17,6 +17,7 @@ class Provider:
     """Keeps one name for one user: 401 with `badauth` without him, `nohost` for other names, else `good` or `nochg`."""
 
     def __init__(self) -> None:
+        self.name = "box.example"
         self.addresses = ""
         self.broken = ""
 
@@ -27,7 +28,7 @@ class Provider:
             return 200, {}, b"badagent"
         if who != "anna:correct horse":
             return 401, {"WWW-Authenticate": 'Basic realm="x"'}, b"badauth"
-        if asked.get("hostname") != ["box.example"]:
+        if asked.get("hostname") != [self.name]:
             return 200, {}, b"nohost"
         if self.broken:
             return 200, {}, self.broken.encode()
@@ -98,6 +99,23 @@ def test_a_fatal_refusal_is_not_repeated_until_something_changes(
             assert (result["kind"], result["fatal"]) == (code, True)
         assert len(server.came) == 1
         settle(tmp_path, server)
+        assert name_update(tmp_path, {"ipv4": "192.0.2.7"})["changed"]
+
+
+def test_what_was_mended_at_the_provider_is_noticed_by_a_start_an_hour_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider, now_s = Provider(), child._now_s()
+    monkeypatch.setattr(child, "_now_s", lambda: now_s)
+    with https_server(tmp_path, provider.answer) as server:
+        settle(tmp_path, server, name="other.example")
+        assert name_update(tmp_path, {"ipv4": "192.0.2.7"})["kind"] == "nohost"
+        provider.name = "other.example"
+        for later_s in (3599, -1):
+            monkeypatch.setattr(child, "_now_s", lambda later_s=later_s: now_s + later_s)
+            assert name_update(tmp_path, {"ipv4": "192.0.2.7"})["kind"] == "nohost"
+            assert len(server.came) == 1
+        monkeypatch.setattr(child, "_now_s", lambda: now_s + 3600)
         assert name_update(tmp_path, {"ipv4": "192.0.2.7"})["changed"]
 
 
