@@ -20,8 +20,8 @@ class StopAsked:
         self.served = False
 
     def __call__(self, restart: bool) -> None:  # noqa: FBT001 - the operator's callback
-        """Ask."""
-        self.restart = restart
+        """Ask; who wants no new start has the last word, as what falls due meanwhile would have one."""
+        self.restart = restart and (self.restart or not self.asked.is_set())
         self.asked.set()
 
 

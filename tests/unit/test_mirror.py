@@ -62,7 +62,6 @@ TESTED_ELSEWHERE = {
     "relay/cli/bench/servers.py": "tests/interop/box_process.py",
     "relay/cli/bench/synapse.py": "tests/interop/synapse_peer.py",
     "relay/cli/bench/virtual.py": "tests/flow/test_quiet_house.py",
-    "relay/app/stopping.py": "tests/interop/test_command_line.py",
     "relay/app/second_box.py": "tests/interop/test_standby_drill.py",
     "relay/cli/second_box.py": "tests/interop/test_standby_drill.py",
     "relay/cli/child.py": "tests/flow/test_console_process.py",
