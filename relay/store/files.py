@@ -214,12 +214,3 @@ class OsFiles:
 
 
 OS_FILES = OsFiles()
-
-
-def is_locked(folder: Path) -> bool:
-    """Return whether some process holds the state folder, without waiting."""
-    try:
-        with OS_FILES.lock(folder):
-            return False
-    except StateLockedError:
-        return True

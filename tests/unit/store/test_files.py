@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from relay.base.errors import StateLockedError
-from relay.store.files import OS_FILES, FileLayer, is_locked
+from relay.store.files import OS_FILES, FileLayer
 from tests.fakes.files import MemoryFiles
 
 
@@ -41,10 +41,3 @@ def test_one_folder_has_one_holder(files: FileLayer, tmp_path: Path) -> None:
         pass
     with files.lock(tmp_path):
         pass
-
-
-def test_whether_a_folder_is_held_can_be_asked_without_holding_it(tmp_path: Path) -> None:
-    assert not is_locked(tmp_path)
-    with OS_FILES.lock(tmp_path):
-        assert is_locked(tmp_path)
-    assert not is_locked(tmp_path)
