@@ -19,6 +19,7 @@ from relay.core.matrix.events import Event
 from relay.delivery.bounds.admission import Admission
 from relay.delivery.bounds.gauges import HouseGauges
 from relay.delivery.bounds.relief import call_back
+from relay.delivery.home_again import HomeAgain
 from relay.delivery.incoming import Incoming
 from relay.delivery.introductions import Introductions
 from relay.delivery.media import Media, known_file_ids
@@ -70,6 +71,7 @@ class Network:
     catching_up: CatchingUp
     inboxes: RoomInboxes
     outboxes: Outboxes
+    home_again: HomeAgain
     introductions: Introductions
     typing: Typing
     media: Media
@@ -103,6 +105,7 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
     outboxes = Outboxes(
         ledger, MatrixOutlet(client, server), clock, server, config.delivery, may_leave=partial(wait_until_set, clock)
     )
+    home_again = HomeAgain(ledger, outboxes, server)
     admission = admission_of(house)
     media = await _open_media(house, MatrixMedia(client), admission)
     old_keys = await ledger.read(signing_key.old_keys)
@@ -120,6 +123,7 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
             admission=admission,
             rates=config.rate,
             peer_seen=outboxes.peer_seen,
+            may_look=home_again.turn_away_once,
             version=VERSION,
         )
     )
@@ -134,6 +138,7 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
         catching_up=CatchingUp(ledger, peers=peers, receiver=receiver, server=server),
         inboxes=RoomInboxes(ledger, peers=peers, keys=keys, server=server),
         outboxes=outboxes,
+        home_again=home_again,
         introductions=Introductions(ledger, server),
         typing=typing,
         media=media,

@@ -39,7 +39,6 @@ from relay.base.errors import RelayError
 from relay.box.board import status_light
 from relay.box.light import Shown, StatusLight
 from relay.box.service import Supervisor
-from relay.delivery.home_again import greet_all, knock_all
 from relay.delivery.member_refresh import MemberRefresh
 from relay.store.faults import NoRoomError
 
@@ -172,10 +171,9 @@ async def _serve_house(
             watchers += [front.watch, certificate.watch]
             await front.open("client", house.config.client, family_door(house, network).answer)
             certificate.start(workers)
-            await knock_all(house.ledger, network.outboxes, house.server)
             await certificate.alive(stop.asked)
             await front.open("federation", house.config.federation, network.federation.answer)
-            workers.start_soon(greet_all, house.ledger, network.outboxes, house.server)
+            workers.start_soon(network.home_again.run)
             workers.start_soon(network.catching_up.run)
             words = " ".join(f"{name}={url}" for name, url in sorted(listening.items(), reverse=True))
             sys.stdout.write(f"ready {words} name={house.server}\n")

@@ -13,7 +13,7 @@ from relay.base.ids import DeviceId, EventId, RoomId, ServerName, UserId
 from relay.core.matrix.signing import SigningKey
 from relay.delivery import incoming, media
 from relay.delivery.bounds.relief import call_back
-from relay.delivery.home_again import greet_all
+from relay.delivery.home_again import HomeAgain
 from relay.delivery.incoming import Incoming
 from relay.delivery.introductions import Introductions
 from relay.delivery.media import Media
@@ -92,6 +92,7 @@ class FederatedBox:
         self.admission = admission(self.gauges, self.limits)
         self.incoming = Incoming(ledger, self.receiver, self.typing, name, clock, self.admission, self.limits)
         self.outboxes = Outboxes(ledger, MatrixOutlet(self.client, name), clock, name, self.config)
+        self.home_again = HomeAgain(ledger, self.outboxes, name)
         files = MediaFiles(FOLDER / "media", quota_bytes=_QUOTA_BYTES, files=self.disk, workers=InlineWorkers())
         self.media = Media(
             ledger,
@@ -118,6 +119,7 @@ class FederatedBox:
                 admission=self.admission,
                 rates=self.rates,
                 peer_seen=self.outboxes.peer_seen,
+                may_look=self.home_again.turn_away_once,
                 version="0",
             )
         )
@@ -202,7 +204,7 @@ class FederatedTown:
                 self.network.serve(name, 8448, box.router.answer)
                 self.network.cut.discard(name)
                 if greet:
-                    nursery.start_soon(greet_all, ledger, box.outboxes, server)
+                    nursery.start_soon(box.home_again.run)
                 yield box
                 await self.cut_off(name)
                 nursery.cancel_scope.cancel()

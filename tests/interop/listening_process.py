@@ -3,6 +3,8 @@
 import signal
 import subprocess
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 
@@ -31,6 +33,16 @@ class ListeningProcess(ABC):
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Let the process stand still for the length of a `with`; its connections stay."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> Self:
         self.start()

@@ -1,6 +1,6 @@
 """The home-box case: everything that was sent while the box was off is there soon after power-on, without a nudge."""
 
-import os
+import itertools
 import time
 from pathlib import Path
 
@@ -16,7 +16,8 @@ pytestmark = pytest.mark.interop
 
 MESSAGES = 200
 MOST_WAIT_S = 5
-LATEST_KEY_S = 80
+# Synapse's first pause before it sends a failed transaction again takes 5.6 s at the most, the second 12.8 s at least.
+SECOND_PAUSE_S = 6
 
 
 def test_two_hundred_messages_sent_while_the_box_was_off_arrive_in_order_within_five_seconds(
@@ -63,20 +64,19 @@ def test_room_keys_that_were_made_while_the_box_was_off_arrive_with_their_messag
         berta.call("send", room=room, content={"msgtype": "m.text", "body": "before"})
         anna.call("wait_for", body="before")
         box.stop()
-        # A new key every hundred messages is what the algorithm's defaults ask for: two are made while the box is off.
-        expected = ["before", *(f"sealed {number}" for number in range(MESSAGES))]
-        for body in expected[1:]:
-            berta.call("send", room=room, content={"msgtype": "m.text", "body": body})
+        # A new key every hundred messages is what the algorithm's defaults ask for: several are made while it is off.
+        expected = ["before"]
+        away_since = time.monotonic()
+        for number in itertools.count():
+            if number >= MESSAGES and time.monotonic() - away_since > SECOND_PAUSE_S:
+                break
+            expected.append(f"sealed {number}")
+            berta.call("send", room=room, content={"msgtype": "m.text", "body": expected[-1]})
+        # A busy machine made certain: Synapse does nothing before the box's door is open.
+        with synapse.suspended():
+            box.start()
         begun = time.monotonic()
-        box.start()
         # History is read again: this app does not come back to what it saw before its key.
         while anna.call("history", room=room) != expected:
-            assert time.monotonic() - begun < LATEST_KEY_S
+            assert time.monotonic() - begun < MOST_WAIT_S
             anna.call("sync", timeout_ms=500)
-        # On a busy machine Synapse looks for the box when the door is open already, and waits out its 60 s (see
-        # relay.delivery.home_again): nothing is lost by that, and it says nothing about the box's own time.
-        assert time.monotonic() - begun < (LATEST_KEY_S if machine_is_busy() else MOST_WAIT_S)
-
-
-def machine_is_busy() -> bool:
-    return os.getloadavg()[0] > (os.cpu_count() or 1)

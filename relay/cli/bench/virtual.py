@@ -30,7 +30,6 @@ from relay.cli.bench.household import DEVICES, Act, Device, Kind
 from relay.cli.bench.meter import Meter, MeteredFiles, MeteredWorkers
 from relay.cli.bench.player import Player
 from relay.client_api.door import Door
-from relay.delivery.home_again import greet_all
 from relay.household import accounts, sessions
 from relay.household.tokens import Tokens
 from relay.store.ledger import Change
@@ -204,7 +203,7 @@ Live = Callable[[House, Network, trio.Nursery], Awaitable[None]]
 
 async def _live(house: House, network: Network, nursery: trio.Nursery) -> None:
     await network.start(nursery)
-    nursery.start_soon(greet_all, house.ledger, network.outboxes, house.server)
+    nursery.start_soon(network.home_again.run)
     nursery.start_soon(network.catching_up.run)
 
 

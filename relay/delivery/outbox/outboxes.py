@@ -122,13 +122,13 @@ class Outboxes:
         """Let `server` hear from us again: it was turned away, and is welcome now."""
         self._lane(server).greeting = True
 
-    async def knock(self, server: ServerName, edu: Json) -> None:
-        """Send `edu` alone and at once, again and again until `server` takes it or turns out to be away."""
+    async def knock(self, server: ServerName, edus: list[Json]) -> None:
+        """Send `edus` alone and at once, again and again until `server` takes them or turns out to be away."""
         await self._may_leave()
         with suppress(RelayError):
             while True:
                 try:
-                    await self._outlet.send(server, self._transaction_id(), [], [edu], self._clock.wall_ms())
+                    await self._outlet.send(server, self._transaction_id(), [], edus, self._clock.wall_ms())
                 except PeerRefusedError:
                     # It may still be busy with a transaction of the life before.
                     await trio.sleep(HOME_AGAIN_KNOCK_PAUSE_S)

@@ -60,6 +60,7 @@ class FederationParts:
 
     Attributes:
         peer_seen: told of every server whose signature was right: it is up.
+        may_look: raises where a server is not to look at a device list just now.
         version: of this software, shown to peers.
     """
 
@@ -75,6 +76,7 @@ class FederationParts:
     admission: Admission
     rates: RateConfig = field(default_factory=RateConfig)
     peer_seen: Callable[[ServerName], None]
+    may_look: Callable[[ServerName], None]
     version: str
 
 
@@ -88,7 +90,7 @@ def build(parts: FederationParts) -> Router:
     """Return every server-server endpoint of this box."""
     gate = _Gate(parts)
     router = Router(refuse=refuse)
-    asked = people.People(parts.ledger, parts.server)
+    asked = people.People(parts.ledger, parts.server, parts.may_look)
     rooms = history.History(parts.answering, parts.server, parts.clock)
     hands = handshakes.Handshakes(parts.hosting, parts.admission, gate.invites)
     files = Files(parts.media)

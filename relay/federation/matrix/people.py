@@ -33,9 +33,10 @@ def version_of(version: str) -> Callable[[Request], Awaitable[Response]]:
 class People:
     """Answers about profiles, aliases, devices and keys."""
 
-    def __init__(self, ledger: Ledger, server: ServerName) -> None:
+    def __init__(self, ledger: Ledger, server: ServerName, may_look: Callable[[ServerName], None]) -> None:
         self._ledger = ledger
         self._server = server
+        self._may_look = may_look
 
     async def profile(self, asking: Asking) -> Response:
         """GET v1/query/profile."""
@@ -52,6 +53,7 @@ class People:
 
     async def devices(self, asking: Asking) -> Response:
         """GET v1/user/devices."""
+        self._may_look(asking.origin)
         user = own_user(asking.param("userId"), self._server)
         return Response.json(await self._ledger.read(_devices, user))
 

@@ -260,7 +260,7 @@ async def test_a_knock_is_repeated_after_a_pause(autojump_clock: MockClock) -> N
     async with memory_ledger(*ALL_TABLES) as ledger:
         boxes = Outboxes(ledger, FakeOutlet(oma=oma), FakeClock(), BOX, DeliveryConfig())
         begun_s = trio.current_time()
-        await boxes.knock(OMA, {"edu_type": "m.x", "content": {}})
+        await boxes.knock(OMA, [{"edu_type": "m.x", "content": {}}])
         assert trio.current_time() - begun_s == pytest.approx(2 * HOME_AGAIN_KNOCK_PAUSE_S)
 
 

@@ -1,10 +1,11 @@
 """After a start: what was sent meanwhile is asked for, also where nobody sends again."""
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from relay.base.ids import RoomId
-from relay.base.limits import CATCH_UP_REPEATS_S
+from relay.base.limits import CATCH_UP_HEAD_START_S, CATCH_UP_REPEATS_S
 from relay.rooms.matrix.exchange.catching_up import CatchingUp
 from tests.fakes.boxes import Box, Town
 
@@ -44,6 +45,23 @@ async def test_where_nothing_is_new_every_server_is_only_knocked_at(autojump_clo
         await catching_up(there).run()
         assert town.calls.count("make_leave") == 3 + len(CATCH_UP_REPEATS_S)
         assert set(town.calls) == {"make_leave"}
+
+
+async def test_servers_have_a_moment_to_send_by_themselves_and_new_rooms_need_no_look(
+    autojump_clock: MockClock,
+) -> None:
+    town = Town()
+    async with town.box("a.example") as here, town.box("b.example") as there, trio.open_nursery() as nursery:
+        await shared_room(here, there)
+        town.calls.clear()
+        nursery.start_soon(catching_up(there).run)
+        await trio.sleep(CATCH_UP_HEAD_START_S - 0.01)
+        assert not town.calls
+        await shared_room(here, there)
+        town.calls.clear()
+        await trio.sleep(0.02)
+        assert town.calls == ["make_leave"]
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_server_that_is_away_or_lies_spoils_nothing(autojump_clock: MockClock) -> None:

@@ -12,7 +12,13 @@ import trio
 
 from relay.base.errors import InvalidInputError, RelayError
 from relay.base.ids import EventId, RoomId, ServerName, UserId, parse_event_id, server_of
-from relay.base.limits import CATCH_UP_CONCURRENCY, CATCH_UP_REPEATS_S, CATCH_UP_SERVERS, MAX_PREV_EVENTS
+from relay.base.limits import (
+    CATCH_UP_CONCURRENCY,
+    CATCH_UP_HEAD_START_S,
+    CATCH_UP_REPEATS_S,
+    CATCH_UP_SERVERS,
+    MAX_PREV_EVENTS,
+)
 from relay.base.log import get_logger
 from relay.rooms.matrix.exchange.receiving import PduReceiver
 from relay.rooms.matrix.peers import RoomPeers
@@ -32,8 +38,12 @@ class CatchingUp:
         self._server = server
 
     async def run(self) -> None:
-        """Look everywhere now, and soon after through one room of each server: some need a few knocks to wake up."""
+        """Look everywhere soon, and then through one room of each server: some need a few knocks to wake up.
+
+        Servers have a moment to send by themselves first: with what they send come the keys that open it.
+        """
         rooms = await self._ledger.read(_shared_rooms, self._server)
+        await trio.sleep(CATCH_UP_HEAD_START_S)
         await self._look_into(rooms)
         log.info("rooms.caught_up", count=len(rooms))
         for pause_s in CATCH_UP_REPEATS_S:

@@ -392,7 +392,7 @@ async def test_what_may_not_leave_yet_waits_without_a_failure_and_is_never_given
         await nursery.start(boxes.run)
         await post(ledger, [1], OMA)
         await queue_edu(ledger, {"message_id": "key"})
-        nursery.start_soon(boxes.knock, OPA, {})
+        nursery.start_soon(boxes.knock, OPA, [])
         await trio.sleep(60 * DAY_S)
         assert not oma.attempts
         assert all(standing.failing_since_ms is None for standing in (await boxes.status()).values())
