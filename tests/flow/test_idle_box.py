@@ -1,6 +1,7 @@
 """What a box that idles has loaded: each module stays in a small board's memory for as long as it runs."""
 
 import importlib.util
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,8 @@ def test_an_idle_box_has_loaded_nothing_that_it_does_not_need_yet(tmp_path: Path
     )
     try:
         assert box.stdout is not None
+        ready, _, _ = select.select([box.stdout], [], [], 20)
+        assert ready
         assert box.stdout.readline().startswith("ready ")
     finally:
         box.terminate()

@@ -1,11 +1,8 @@
 """A whole box as a user runs it: provisioned and started by the command line, stopped kindly or not at all."""
 
-import contextlib
 import os
-import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -13,7 +10,7 @@ import trustme
 
 from relay.base.config import FILE_NAME, load
 from relay.cli.bench.servers import free_port
-from tests.interop.listening_process import ListeningProcess
+from tests.interop.listening_process import ListeningProcess, wait_for_port
 from tests.interop.peer_clients import Api
 from tests.interop.synapse_peer import wait_until_answers, write_certificate
 
@@ -104,15 +101,8 @@ class BoxProcess(ListeningProcess):
         wait_until_answers(f"{self.base}/_matrix/client/versions", self.process, within_s)
         took_s = time.monotonic() - begun
         if until_open:
-            self._wait_for_other_door(begun + within_s)
+            wait_for_port(self.federation_port, self.process, within_s)
         return took_s
-
-    def _wait_for_other_door(self, deadline: float) -> None:
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("localhost", self.federation_port), timeout=2):
-                return
-            threading.Event().wait(0.01)  # nothing announces it: ask again soon
-        raise TimeoutError(self.name)
 
     def login(self, user: str = "anna", password: str = PASSWORD) -> Api:
         """Return the calls of a user of this box, logged in on a new device."""

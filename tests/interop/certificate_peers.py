@@ -1,13 +1,10 @@
 """A real ACME server and the name server that it asks, on loopback."""
 
-import contextlib
 import json
 import os
 import socket
 import ssl
 import subprocess
-import threading
-import time
 import urllib.request
 from pathlib import Path
 
@@ -15,7 +12,7 @@ import trustme
 from cryptography import x509
 
 from relay.cli.bench.servers import free_port
-from tests.interop.listening_process import ListeningProcess, end_process
+from tests.interop.listening_process import ListeningProcess, end_process, wait_for_port
 from tests.interop.peer_environments import pebble
 
 NAME = "box.example.test"
@@ -74,7 +71,7 @@ class Pebble(ListeningProcess):
         }
         (folder / "pebble.json").write_text(json.dumps({"pebble": settings}))
 
-    def start(self, within_s: float = 20) -> None:
+    def start(self) -> None:
         """Start, and wait until it listens."""
         program, namer = pebble()
         names = self._names or f"127.0.0.1:{free_port()}"
@@ -86,12 +83,7 @@ class Pebble(ListeningProcess):
                 self._namer = subprocess.Popen([*line, "-defaultIPv6", ""], stdout=out, stderr=out)
             line = [str(program), "-config", str(self._folder / "pebble.json"), "-strict", "-dnsserver", names]
             self.process = subprocess.Popen(line, stdout=out, stderr=out, env={**os.environ, **environment})
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
-            threading.Event().wait(0.02)  # nothing announces it: ask again soon
-        raise TimeoutError("pebble")
+        wait_for_port(self.port, self.process)
 
     def stop(self) -> None:
         super().stop()

@@ -1,12 +1,9 @@
 """A real haproxy in front of a box, on loopback."""
 
-import socket
 import subprocess
-import threading
-import time
 from pathlib import Path
 
-from tests.interop.listening_process import ListeningProcess
+from tests.interop.listening_process import ListeningProcess, wait_for_port
 from tests.interop.peer_environments import haproxy
 
 
@@ -27,22 +24,3 @@ class Haproxy(ListeningProcess):
             )
         for port in self._ports:
             wait_for_port(port, self.process)
-
-
-def wait_for_port(port: int, process: subprocess.Popen[bytes], within_s: float = 20) -> None:
-    """Return when somebody listens on loopback at `port`.
-
-    Raises:
-        TimeoutError: nobody did in time.
-        RuntimeError: the process ended instead.
-    """
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1):
-                return
-        except OSError:
-            threading.Event().wait(0.01)  # nothing announces it: ask again soon
-    raise TimeoutError(port)

@@ -1,18 +1,16 @@
 """A real name server that takes signed updates, on loopback."""
 
-import contextlib
 import os
 import subprocess
-import threading
-import time
 from pathlib import Path
 
 import dns.message
 import dns.query
 
 from relay.cli.bench.servers import free_port
-from tests.interop.listening_process import ListeningProcess
+from tests.interop.listening_process import ListeningProcess, wait_for_port
 from tests.interop.peer_environments import name_server
+from tests.interop.waiting import wait_until
 
 KEY = 'key "box" {\n\talgorithm hmac-sha256;\n\tsecret "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0";\n};\n'
 _ZONE = "$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n"
@@ -42,20 +40,15 @@ class NameServer(ListeningProcess):
             "grant box name box.example.test. A AAAA; grant box name box.acme.example.test. TXT; }; };\n"
         )
 
-    def start(self, within_s: float = 20) -> None:
+    def start(self) -> None:
         """Start, and wait until it answers."""
         program, libraries = name_server()
         environment = {**os.environ, **({"LD_LIBRARY_PATH": libraries} if libraries else {})}
         line = [str(program), "-g", "-n", "1", "-c", str(self._folder / "named.conf")]
         with (self._folder / "log").open("ab") as out:
             self.process = subprocess.Popen(line, stdout=out, stderr=out, env=environment)
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                self.ask("example.test", "SOA")
-                return
-            threading.Event().wait(0.02)  # nothing announces it: ask again soon
-        raise TimeoutError((self._folder / "log").read_text()[-1000:])
+        wait_for_port(self.port, self.process)
+        wait_until(lambda: self.ask("example.test", "SOA"))
 
     def ask(self, name: str, kind: str) -> set[str]:
         """Return the records of a name as text."""

@@ -4,30 +4,15 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from relay.box.network_bus import NetworkUnavailableError
 from relay.box.network_service import open_network_service
 from tests.interop.peer_environments import DRIVERS, bus_daemon, cannot_be_had, dhcp_server, network_manager
+from tests.interop.waiting import wait_until
 
 _START_S = 10.0
-
-
-def wait_until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
-    """Return once it is so.
-
-    Raises:
-        TimeoutError: it never was.
-    """
-    deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        threading.Event().wait(0.05)
 
 
 class RealNetwork:

@@ -1,16 +1,12 @@
 """Real engines for a standby: a NATS server with JetStream, and an S3-compatible store over a folder, on loopback."""
 
-import contextlib
 import os
-import socket
 import subprocess
-import threading
-import time
 from abc import abstractmethod
 from pathlib import Path
 
 from relay.cli.bench.servers import free_port
-from tests.interop.listening_process import ListeningProcess
+from tests.interop.listening_process import ListeningProcess, wait_for_port
 from tests.interop.peer_environments import nats_server, versitygw
 
 USER, PASSWORD = "anna", "a password in a file"
@@ -39,17 +35,12 @@ class Engine(ListeningProcess):
     def command(self) -> tuple[list[str], dict[str, str]]:
         """Return what to run, and what stands in its environment."""
 
-    def start(self, within_s: float = 20) -> None:
+    def start(self) -> None:
         """Start, and wait until it listens."""
         words, environment = self.command()
         with (self.folder / "log").open("ab") as out:
             self.process = subprocess.Popen(words, stdout=out, stderr=out, env={**os.environ, **environment})
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
-            threading.Event().wait(0.02)  # nothing announces it: ask again soon
-        raise TimeoutError(words[0])
+        wait_for_port(self.port, self.process)
 
 
 class Nats(Engine):

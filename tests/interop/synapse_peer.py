@@ -2,7 +2,6 @@
 
 import secrets
 import subprocess
-import threading
 import time
 import urllib.request
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from relay.cli.bench.servers import free_port
 from relay.cli.bench.synapse import SynapseSettings, register_with_secret
 from tests.interop.listening_process import ListeningProcess
 from tests.interop.peer_clients import Api
+from tests.interop.waiting import wait_until
 
 
 def write_certificate(authority: trustme.CA, folder: Path, *names: str) -> None:
@@ -81,13 +81,14 @@ def wait_until_answers(url: str, process: subprocess.Popen[bytes], within_s: flo
         TimeoutError: it did not in time.
         RuntimeError: the process ended instead.
     """
-    begun = time.monotonic()
-    while time.monotonic() - begun < within_s:
+
+    def answers() -> bool:
         if process.poll() is not None:
             raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
         try:
             with urllib.request.urlopen(url, timeout=2):
-                return
+                return True
         except OSError:
-            threading.Event().wait(0.01)  # nothing announces a foreign process's readiness: ask again soon
-    raise TimeoutError(url)
+            return False
+
+    wait_until(answers, within_s)

@@ -11,6 +11,7 @@ import pytest
 import trustme
 
 from tests.interop.box_process import BoxProcess
+from tests.interop.listening_process import ends_after
 from tests.interop.peer_environments import DRIVERS, zeroconf_python
 
 pytestmark = pytest.mark.interop
@@ -29,17 +30,19 @@ class Finder:
         """Return what it says of each kind of service next."""
         assert self.process.stdout is not None
         found: dict[str, dict[str, Any]] = {}
-        while len(found) < len(KINDS):
-            told = json.loads(self.process.stdout.readline())
-            if told["event"] == event:
-                found[told["kind"]] = told
+        with ends_after(self.process):
+            while len(found) < len(KINDS):
+                told = json.loads(self.process.stdout.readline())
+                if told["event"] == event:
+                    found[told["kind"]] = told
         return found
 
     def close(self) -> None:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait(10)
+        with ends_after(self.process):
+            self.process.stdin.close()
+            self.process.wait()
         self.process.stdout.close()
 
 

@@ -4,9 +4,7 @@ import json
 import ssl
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +17,9 @@ from relay.uplink.acme.places import CERTIFICATE, FOLDER
 from tests.interop.box_process import BoxProcess
 from tests.interop.certificate_peers import NAME, Pebble, issuer, shown
 from tests.interop.name_server_peer import NameServer
+from tests.interop.waiting import wait_until
 
 pytestmark = pytest.mark.interop
-
-
-def until(true: Callable[[], bool], within_s: float = 25) -> None:
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.05)  # nothing announces it: ask again soon
 
 
 def ask(box: BoxProcess, **fields: object) -> dict[str, Any]:
@@ -68,7 +60,7 @@ def test_a_box_is_certified_over_its_own_listener_and_renews_when_the_authority_
         box.set(pebble.settings())
         box.start()
         assert issuer(box.federation_port).startswith("Doorstep own CA")
-        until(lambda: issuer(box.federation_port).startswith("Pebble"))
+        wait_until(lambda: issuer(box.federation_port).startswith("Pebble"), 25)
         first = shown(box.federation_port)
         assert not [what for what in findings(box) if what.startswith("certificate.") and NAME not in what]
         assert ask(box, verb="status")["certificate"]["ends_s"] == round(first.not_valid_after_utc.timestamp())
@@ -77,7 +69,7 @@ def test_a_box_is_certified_over_its_own_listener_and_renews_when_the_authority_
         pebble.suggest(chain, "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
         box.start()
         assert shown(box.federation_port).serial_number == first.serial_number
-        until(lambda: shown(box.federation_port).serial_number != first.serial_number)
+        wait_until(lambda: shown(box.federation_port).serial_number != first.serial_number, 25)
         assert issuer(box.federation_port).startswith("Pebble")
         assert len(json.loads((box.state / FOLDER / "record.json").read_text())["orders"]) == 2
 
@@ -116,7 +108,7 @@ def test_an_authority_with_accounts_of_its_own_is_shown_the_key_that_it_gave(
         assert ask(box, verb="certificate_tend", at_start=True)["failed"] == "binding"
         (box.state / "eab.key").write_text(keys["kid-1"] + "\n")
         box.start()
-        until(lambda: issuer(box.federation_port).startswith("Pebble"))
+        wait_until(lambda: issuer(box.federation_port).startswith("Pebble"), 25)
 
 
 def test_a_name_server_proves_the_name_and_follows_the_address(

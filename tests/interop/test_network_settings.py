@@ -18,7 +18,8 @@ from relay.cli.files import write_whole
 from relay.cli.operate import operate
 from tests.fakes.network_service import GETTING_ADDRESSES, NO_CABLE, WIFI, FakeNetworkService, Wire
 from tests.interop.peer_environments import bus_daemon
-from tests.interop.real_network import RealNetwork, wait_until
+from tests.interop.real_network import RealNetwork
+from tests.interop.waiting import wait_until
 
 pytestmark = pytest.mark.interop
 

@@ -10,6 +10,7 @@ import trustme
 from relay.base.errors import RelayError
 from relay.cli.operate import operate
 from tests.interop.box_process import BoxProcess
+from tests.interop.waiting import wait_until
 
 pytestmark = pytest.mark.interop
 
@@ -47,8 +48,7 @@ def test_a_locked_box_waits_until_somebody_gives_its_passphrase(authority: trust
     outcomes = []
 
     def give() -> None:
-        while "waits" not in operate(box.state, {"verb": "status"}):
-            threading.Event().wait(0.02)
+        wait_until(lambda: "waits" in operate(box.state, {"verb": "status"}))
         outcomes.append(operate(box.state, {"verb": "status"})["waits"])
         with pytest.raises(RelayError, match="nothing was changed"):
             operate(box.state, {"verb": "passphrase", "passphrase": "a phrase that they guess"})

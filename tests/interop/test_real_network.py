@@ -16,9 +16,10 @@ from relay.box.network_bus import NAME, ROOT, NetworkUnavailableError
 from relay.box.network_service import open_network_service
 from relay.cli import network_trial, settings
 from tests.fakes.network_signatures import METHODS, PROPERTIES, WIRELESS_INTERFACES
-from tests.interop.real_network import RealNetwork, wait_until
+from tests.interop.real_network import RealNetwork
 from tests.interop.serial_person import SerialPerson
 from tests.interop.test_console import process
+from tests.interop.waiting import wait_until
 
 pytestmark = pytest.mark.interop
 
@@ -119,6 +120,7 @@ def test_a_person_at_the_cable_of_a_new_box_tries_an_address_and_keeps_it(net: R
 
 def test_a_bus_that_says_nothing_does_not_hold_anybody_up(tmp_path: Path) -> None:
     silent = socket.socket(socket.AF_UNIX)
+    silent.settimeout(20)
     silent.bind(str(tmp_path / "bus"))
     silent.listen()
     address = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path / 'bus'}"}

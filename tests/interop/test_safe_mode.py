@@ -15,7 +15,8 @@ from tests.fakes.small_card import card
 from tests.interop.box_process import PASSWORD, ROOT, BoxProcess
 from tests.interop.serial_person import SerialPerson
 from tests.interop.test_console import process
-from tests.interop.test_trial import ask, wait_until
+from tests.interop.test_trial import ask
+from tests.interop.waiting import wait_until
 
 pytestmark = pytest.mark.interop
 

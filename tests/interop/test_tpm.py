@@ -5,8 +5,6 @@ import json
 import os
 import struct
 import subprocess
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +20,7 @@ from relay.box.tpm_commands import code_of
 from tests.fakes.tpm_contract import SECRET, check_chip
 from tests.interop.box_process import BoxProcess
 from tests.interop.peer_environments import tpm_emulator
+from tests.interop.waiting import wait_until
 
 pytestmark = pytest.mark.interop
 
@@ -50,9 +49,7 @@ class EmulatedTpm:
         line = [str(program), "socket", "--tpm2", "--tpmstate", f"dir={self._folder}"]
         line += ["--server", f"type=unixio,path={self.socket}", "--flags", "not-need-init,startup-clear"]
         self._process = subprocess.Popen(line, env=environment, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while not self.socket.exists() and time.monotonic() < deadline:
-            threading.Event().wait(0.01)
+        wait_until(self.socket.exists)
 
     def stop(self) -> None:
         if self._process is not None:

@@ -1,8 +1,6 @@
 """Settings on trial on a box that runs: kept when somebody says so, back by themselves when nobody does."""
 
 import json
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from relay.base.config import load
 from tests.interop.box_process import PASSWORD, BoxProcess
 from tests.interop.serial_person import SerialPerson
 from tests.interop.test_console import process
+from tests.interop.waiting import wait_until
 
 pytestmark = pytest.mark.interop
 
@@ -24,13 +23,6 @@ def ask(person: SerialPerson, **fields: Any) -> dict[str, Any]:
         for line in person.read_until("}\r\n").splitlines():
             if line.startswith("{") and (reply := json.loads(line)).get("seq") == fields["seq"]:
                 return dict(reply)
-
-
-def wait_until(condition: Any, within_s: float = 15) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.05)
 
 
 def test_what_nobody_says_is_right_goes_back_though_the_cable_is_out(authority: trustme.CA, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ import trustme
 
 from relay.cli.bench.servers import free_port
 from tests.interop.box_process import PASSWORD, ROOT, BoxProcess
-from tests.interop.haproxy_peer import Haproxy, wait_for_port
-from tests.interop.listening_process import ListeningProcess
+from tests.interop.haproxy_peer import Haproxy
+from tests.interop.listening_process import ListeningProcess, wait_for_port
 from tests.interop.peer_clients import Api
 from tests.interop.peer_environments import cannot_be_had, ssh_server
 

@@ -12,6 +12,7 @@ import pytest
 
 from relay.store.tables import STATE_FORMAT
 from tests.interop.box_process import ROOT
+from tests.interop.listening_process import ends_after
 from tests.interop.peer_clients import Api
 from tests.upgrades.test_stored_folders import STORED, about
 
@@ -72,7 +73,8 @@ def stays_up_saying(folder: Path, what: str) -> None:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
         try:
             assert process.stderr is not None
-            assert any(what in line for line in process.stderr)
+            with ends_after(process):
+                assert any(what in line for line in process.stderr)
             asked = relay(folder, "status", "--json", "--wait", "10")
             assert json.loads(asked.stdout)["ledger"]["fault_code"] == "storage.newer_format"
             assert process.poll() is None

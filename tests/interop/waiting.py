@@ -1,10 +1,24 @@
-"""Waiting on a server as an app does: one sync after another, until the fact is there or the time is up."""
+"""Waiting until a fact is there or the time is up; on a server as an app does, one sync after another."""
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from tests.interop.peer_clients import Api, quote
+
+
+def wait_until(true: Callable[[], object], within_s: float = 15) -> None:
+    """Return once `true()` is; nothing announces such facts, so it is asked again soon.
+
+    Raises:
+        TimeoutError: it never was.
+    """
+    deadline = time.monotonic() + within_s
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        threading.Event().wait(0.01)
 
 
 def sync_until(api: Api, found: Callable[[dict[str, Any]], Any], within_s: float = 20, since: str = "") -> Any:
