@@ -28,10 +28,10 @@ class Authority:
 
     Attributes:
         now_s: the time of day; `pause` moves it.
-        answered: asks whether a challenge is answered: (kind, name, token) -> a problem, None if it is.
         window: what it suggests for renewals.
         problems: what the next signed request to a path that begins with the key is answered.
         distort: changes what was answered at a path before it is given out.
+        failing: the problem that every challenge ends with, None while all are answered.
         asked: the paths that were asked for, in order.
     """
 

@@ -1,6 +1,6 @@
 """A light as the kernel shows one: the chosen trigger in brackets, and attributes that come and go with it.
 
-tests/interop/test_kernel_devices.py holds it against a real one.
+tests/interop/test_kernel_board.py holds it against a real one.
 """
 
 import errno

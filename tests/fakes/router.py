@@ -12,9 +12,10 @@ class FakeRouter:
     """Answers datagrams. `speaks` is PCP, NAT-PMP, or empty; `result` other than 0 refuses everything.
 
     Attributes:
-        mappings: external port to (address inside as PCP has it, port inside).
+        mappings: external port to port inside.
         epoch_s: when the router forgot everything last.
         requests: what came, in order.
+        taken: external ports that are somebody else's.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from relay.app.version import VERSION
 from relay.base.config import FILE_NAME, Config, ServerConfig
 from relay.base.errors import DamagedError, RelayError
 from relay.base.ids import ServerName
@@ -79,7 +80,7 @@ def test_it_says_what_helps_and_names_nobody(box: Path) -> None:
     text = diagnose(box, answer, around, ["relay> status", "error: kitchen-pi is not anna"])
     assert [private for private in PRIVATE if private in text] == []
     for said in (
-        "Doorstep 0.1.0: diagnostics, made 2026-11-23 22:00:00 UTC",
+        f"Doorstep {VERSION}: diagnostics, made 2026-11-23 22:00:00 UTC",
         "server.name = <server-1>",
         "federation.listen = <host-",
         "log.level = debug",

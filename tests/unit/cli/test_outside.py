@@ -9,6 +9,8 @@ from relay.base.config import Config
 from relay.cli import outside
 from relay.cli.outside import Internet, find_on_the_network, find_outside, own_certificates, ways_out
 from relay.cli.reachability import Outside
+from relay.uplink import routes
+from relay.uplink.routes import Gateway
 
 BOX = Config.parse({"server": {"name": "home.example"}})
 
@@ -28,8 +30,14 @@ def test_the_certificates_that_the_listeners_may_show_are_known(tmp_path: Path) 
     assert own_certificates(tmp_path / "nowhere", BOX) == frozenset()
 
 
-def test_this_machine_has_ways_out_or_not() -> None:
-    assert ways_out() <= {4, 6}
+@pytest.mark.parametrize(
+    ("gateways", "families"), [((), set()), (("192.0.2.1",), {4}), (("192.0.2.1", "fe80::1"), {4, 6})]
+)
+def test_the_ways_out_are_the_families_that_have_a_gateway(
+    gateways: tuple[str, ...], families: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "gateways_here", lambda: [Gateway(address, "eth0") for address in gateways])
+    assert ways_out() == families
 
 
 def test_before_the_clock_is_set_nobody_is_asked_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
