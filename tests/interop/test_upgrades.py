@@ -14,6 +14,7 @@ from relay.store.tables import STATE_FORMAT
 from tests.interop.box_process import ROOT
 from tests.interop.listening_process import ends_after
 from tests.interop.peer_clients import Api
+from tests.interop.waiting import wait_until
 from tests.upgrades.test_stored_folders import STORED, about
 
 pytestmark = pytest.mark.interop
@@ -67,6 +68,11 @@ def test_an_old_folder_serves_again_even_after_kills_in_the_middle_of_its_upgrad
             process.terminate()
 
 
+def fault_of(folder: Path) -> object:
+    status = json.loads(relay(folder, "status", "--json").stdout)
+    return status.get("ledger", {}).get("fault_code")
+
+
 def stays_up_saying(folder: Path, what: str) -> None:
     """See that `relay up` neither serves nor ends: whoever starts it would do that again and again."""
     command = [sys.executable, "-m", "relay", "up", "--headless", "--state", str(folder / "state")]
@@ -75,8 +81,7 @@ def stays_up_saying(folder: Path, what: str) -> None:
             assert process.stderr is not None
             with ends_after(process):
                 assert any(what in line for line in process.stderr)
-            asked = relay(folder, "status", "--json", "--wait", "10")
-            assert json.loads(asked.stdout)["ledger"]["fault_code"] == "storage.newer_format"
+            wait_until(lambda: fault_of(folder) == "storage.newer_format")
             assert process.poll() is None
         finally:
             process.terminate()
