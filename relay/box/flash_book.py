@@ -91,10 +91,14 @@ def begin(counter: Counter, day: int | None) -> FlashBook:
 
 
 def _add(days: tuple[tuple[int, int], ...], day: int | None, size_bytes: int) -> tuple[tuple[int, int], ...]:
-    if day is None or (days and day <= days[-1][0]):
-        # A clock that went back counts to the day that was known last.
-        return (*days[:-1], (days[-1][0], days[-1][1] + size_bytes)) if days else ()
-    return (*days, (day, size_bytes))[-_DAYS_KEPT:]
+    if not days:
+        return () if day is None else ((day, size_bytes),)
+    if day is None or day < days[0][0]:
+        # A clock that goes back beyond the book is wrong now: it counts to the day that was known last.
+        return (*days[:-1], (days[-1][0], days[-1][1] + size_bytes))
+    # One that goes back into the book was wrong before, as far as that is ahead of it.
+    ahead_bytes = sum(written for known, written in days if known >= day)
+    return (*(entry for entry in days if entry[0] < day), (day, ahead_bytes + size_bytes))[-_DAYS_KEPT:]
 
 
 def read_book(folder: Path) -> FlashBook | None:

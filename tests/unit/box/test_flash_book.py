@@ -69,6 +69,14 @@ def test_a_clock_that_is_not_set_or_goes_back_counts_to_the_day_known_last() -> 
     assert timeless.look(counter(150, 7.0), DAY).days == ((DAY, 50 * 512),)
 
 
+def test_a_day_that_a_wrong_clock_showed_is_taken_back_with_what_was_written_on_it() -> None:
+    book = begin(counter(0, 5.0), DAY).look(counter(100, 6.0), DAY).look(counter(200, 7.0), DAY + 1)
+    # Somebody typed the wrong year, and put it right later.
+    book = book.look(counter(300, 8.0), DAY + 9_000).look(counter(400, 9.0), DAY + 2)
+    assert book.days == ((DAY, 100 * 512), (DAY + 1, 100 * 512), (DAY + 2, 200 * 512))
+    assert book.daily_bytes == 100 * 512
+
+
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.booleans(), st.integers(0, 3)), max_size=40))
 @settings(max_examples=60, deadline=None)
 def test_whatever_happens_the_days_are_in_order_and_bounded_and_nothing_is_counted_twice(
