@@ -3,10 +3,10 @@
 import dataclasses
 import ipaddress
 import re
-from urllib.parse import urlsplit
 
 from relay.base.errors import ConfigError
 from relay.base.ids import host_of
+from relay.base.web_address import is_web_address
 
 AUTHORITIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
@@ -48,7 +48,7 @@ class AcmeConfig:
         """Check what can be checked without the network."""
         if self.challenge not in ("tls-alpn-01", "dns-01"):
             raise ConfigError(f"acme.challenge is {self.challenge!r}; it may be tls-alpn-01 or dns-01")
-        if self.directory and (urlsplit(self.directory).scheme != "https" or not urlsplit(self.directory).hostname):
+        if self.directory and not is_web_address(self.directory, "https"):
             raise ConfigError(f"acme.directory is {self.directory!r}; it begins with https://")
         if self.contact and (self.contact.count("@") != 1 or not self.contact.isprintable() or " " in self.contact):
             raise ConfigError(f"acme.contact is {self.contact!r}; it is a mail address")
@@ -83,7 +83,7 @@ class DnsConfig:
         """Check the bounds."""
         if self.method not in ("off", "rfc2136", "dyndns2"):
             raise ConfigError(f"dns.method is {self.method!r}; it may be off, rfc2136 or dyndns2")
-        if self.method == "dyndns2" and self.server and urlsplit(self.server).scheme != "https":
+        if self.method == "dyndns2" and self.server and not is_web_address(self.server, "https"):
             raise ConfigError(f"dns.server is {self.server!r}; for dyndns2 it begins with https://")
         if self.name:
             _check_name("dns.name", self.name)

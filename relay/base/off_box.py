@@ -5,6 +5,7 @@ import re
 from urllib.parse import urlsplit
 
 from relay.base.errors import ConfigError
+from relay.base.web_address import is_web_address
 
 _NATS_PORT = 4222
 _SCHEMES = ("nats", "tls", "s3")
@@ -64,7 +65,6 @@ def _bucket(bucket: str, prefix: str, endpoint: str, region: str) -> BucketPlace
         raise ConfigError(f"{bucket!r} cannot be the name of a bucket; where it is says the endpoint")
     if prefix and (not _PREFIX.fullmatch(prefix) or ".." in prefix.split("/")):
         raise ConfigError(f"{prefix!r} cannot be a prefix: letters, digits, - _ . and / between them")
-    where = urlsplit(endpoint)
-    if endpoint and (where.scheme not in ("http", "https") or not where.hostname or where.path.strip("/")):
+    if endpoint and (not is_web_address(endpoint, "http", "https") or urlsplit(endpoint).path.strip("/")):
         raise ConfigError(f"{endpoint!r} is not https://host:port")
     return BucketPlace(bucket, prefix, endpoint.rstrip("/"), region or "us-east-1")

@@ -3,14 +3,15 @@
 import datetime
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from relay.admin.operations import Finding
 from relay.base.clock import is_set
 from relay.base.config import Config, split_address
 from relay.base.config_names import split_names
+from relay.base.errors import InvalidInputError
 from relay.base.ids import host_of
 from relay.cli import own_ca
+from relay.transport.destination import parse_url
 from relay.uplink.acme.places import CERTIFICATE, read_record
 from relay.uplink.acme.schedule import Record
 
@@ -140,12 +141,15 @@ def _find_in_names(names: frozenset[str], config: Config) -> Iterator[Finding]:
             f"certificate.names: it is for {shown}, not for {', '.join(lacking)}",
             f"get one for {lacking[0]}, unless /.well-known/matrix/server of {host} sends servers elsewhere",
         )
-    url = urlsplit(config.client.public_url)
-    if url.scheme == "https" and config.client.tls and url.hostname and not _covers(names, url.hostname):
+    try:
+        place, _ = parse_url(config.client.public_url)
+    except InvalidInputError:
+        return
+    if place.tls_name and config.client.tls and not _covers(names, place.tls_name):
         yield Finding(
             "warning",
-            f"certificate.well_known: /.well-known/matrix/client sends apps to {url.hostname}, it is for {shown}",
-            f"add {url.hostname} to acme.names, get a certificate that has both, or correct client.public_url",
+            f"certificate.well_known: /.well-known/matrix/client sends apps to {place.host}, it is for {shown}",
+            f"add {place.host} to acme.names, get a certificate that has both, or correct client.public_url",
         )
 
 

@@ -6,11 +6,11 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from relay.base.clock import system_knows_time
 from relay.base.errors import InvalidInputError, TooLargeError, UnreachableError
 from relay.base.limits import MAX_AUTHORITY_ANSWER_BYTES
+from relay.transport.destination import parse_url
 from relay.transport.tls import client_context
 
 _TIMEOUT_S = 30.0
@@ -48,16 +48,11 @@ class Web:
         """
         if not system_knows_time():
             raise UnreachableError("the clock is not set: nobody's certificate can be checked")
-        try:
-            place = urlsplit(url)
-            port = place.port
-        except ValueError:
-            raise InvalidInputError("the address is malformed") from None
-        if place.scheme != "https" or not place.hostname:
+        place, target = parse_url(url)
+        if place.tls_name is None:
             raise InvalidInputError("the address does not begin with https://")
-        target = f"{place.path or '/'}{f'?{place.query}' if place.query else ''}"
         connection = http.client.HTTPSConnection(
-            place.hostname, port, timeout=_TIMEOUT_S, context=self._context, source_address=self._from
+            place.host, place.port, timeout=_TIMEOUT_S, context=self._context, source_address=self._from
         )
         try:
             connection.request(method, target, body, {"User-Agent": _USER_AGENT, **headers})
@@ -66,11 +61,11 @@ class Web:
         except (http.client.InvalidURL, UnicodeError):
             raise InvalidInputError("the address is malformed") from None
         except ssl.SSLCertVerificationError as error:
-            raise UnreachableError(f"{place.hostname}: its certificate is refused: {error.verify_message}") from None
+            raise UnreachableError(f"{place.host}: its certificate is refused: {error.verify_message}") from None
         except socket.gaierror:
-            raise UnreachableError(f"{place.hostname}: the name has no address") from None
+            raise UnreachableError(f"{place.host}: the name has no address") from None
         except (OSError, http.client.HTTPException) as error:
-            raise UnreachableError(f"{place.hostname} does not answer: {str(error) or type(error).__name__}") from None
+            raise UnreachableError(f"{place.host} does not answer: {str(error) or type(error).__name__}") from None
         finally:
             connection.close()
         if len(data) > MAX_AUTHORITY_ANSWER_BYTES:

@@ -13,6 +13,8 @@ DIRECTORY = "https://acme.example/dir"
         {"challenge": "http-01"},
         {"directory": "http://acme.example/dir"},
         {"directory": "https:///dir"},
+        {"directory": "https://[acme.example/dir"},
+        {"directory": "https://acme.example:port/dir"},
         {"contact": "anna"},
         {"contact": "a b@example"},
         {"names": "box.example, ..."},
@@ -31,6 +33,7 @@ def test_what_no_authority_would_take_is_refused(wrong: dict[str, str]) -> None:
     [
         {"method": "ddns"},
         {"method": "dyndns2", "server": "http://dyn.example/nic/update", "key_file": "password"},
+        {"method": "dyndns2", "server": "https://[dyn.example/nic/update", "key_file": "password"},
         {"name": "not a name"},
         {"ttl": 5},
     ],

@@ -48,7 +48,7 @@ def test_nonsense_is_refused(target: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("endpoint", ["store.home", "ftp://store", "https://", "https://store/path"])
+@pytest.mark.parametrize("endpoint", ["store.home", "ftp://store", "https://", "https://store/path", "https://[store"])
 def test_an_endpoint_is_a_web_address_without_a_path(endpoint: str) -> None:
     with pytest.raises(ConfigError):
         parse_place("s3://family", endpoint=endpoint)

@@ -117,3 +117,4 @@ def test_what_apps_are_told_has_to_be_certified_too(folder: Path) -> None:
     assert level == "warning"
     assert "/.well-known/matrix/client sends apps to chat.example" in what
     assert "acme.names" in advice
+    assert found(folder, client={**client, "public_url": "https://[chat.example"}) == []
