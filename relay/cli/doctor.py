@@ -56,14 +56,14 @@ def _look_at_the_state(folder: Path) -> Iterator[Finding]:
     from relay.cli.house import look_at_house
 
     try:
-        source = load(folder).store.key_source
+        config = load(folder)
     except ConfigError:
         # Without settings there is nothing to look at; that is found elsewhere.
         return
-    fault: RelayError | None = None
+    source, fault = config.store.key_source, None
     try:
         # A passphrase is asked for by a start, not by a doctor.
-        fault = look_at_house(folder, load(folder)) if source != "passphrase" else None
+        fault = look_at_house(folder, config) if source != "passphrase" else None
     except RelayError as error:
         # A key file that is missing is found elsewhere.
         fault = None if source == "file" and isinstance(error, ConfigError) else error
@@ -155,13 +155,13 @@ def _look_at_the_clock(_folder: Path, _config: Config) -> Iterator[Finding]:
 
 def _look_at_the_backups(folder: Path, _config: Config) -> Iterator[Finding]:
     path = folder / CATALOGUE
-    next_step = "make one and keep it elsewhere: relay backup create"
+    step = "make one and keep it elsewhere: relay backup create"
     if not path.exists():
-        yield Finding("note", "no backup of this box was kept yet", next_step)
+        yield Finding("note", "no backup of this box was kept yet", step)
         return
     days = int((datetime.datetime.now(datetime.UTC).timestamp() - path.stat().st_mtime) / _DAY_S)
     if days > _BACKUP_DAYS:
-        yield Finding("warning", f"the last backup is {days} days old", next_step)
+        yield Finding("warning", f"the last backup is {days} days old", step)
 
 
 def _look_at_the_board(folder: Path, _config: Config) -> Iterator[Finding]:
