@@ -135,7 +135,7 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
         leaving=Leaving(ledger, peers=peers, writer=writer, server=server, key=key, clock=clock),
         inviting=Inviting(ledger, peers=peers, keys=keys, writer=writer, server=server, key=key, clock=clock),
         backfiller=Backfiller(ledger, peers=peers, keys=keys, server=server, is_expired=_expiry(config, clock)),
-        catching_up=CatchingUp(ledger, peers=peers, receiver=receiver, server=server),
+        catching_up=CatchingUp(ledger, peers=peers, receiver=receiver, server=server, is_welcome=_welcome(admission)),
         inboxes=RoomInboxes(ledger, peers=peers, keys=keys, server=server),
         outboxes=outboxes,
         home_again=home_again,
@@ -146,6 +146,10 @@ async def open_network(house: House, dial: Dial | None = None, places: Places | 
         admission=admission,
         federation=federation,
     )
+
+
+def _welcome(admission: Admission) -> Callable[[], bool]:
+    return lambda: admission.growing_is_welcome
 
 
 def _pruner(house: House, media: Media) -> Pruner:

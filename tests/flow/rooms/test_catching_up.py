@@ -1,5 +1,7 @@
 """After a start: what was sent meanwhile is asked for, also where nobody sends again."""
 
+from collections.abc import Callable
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -10,8 +12,8 @@ from relay.rooms.matrix.exchange.catching_up import CatchingUp
 from tests.fakes.boxes import Box, Town
 
 
-def catching_up(box: Box) -> CatchingUp:
-    return CatchingUp(box.ledger, peers=box.peers, receiver=box.receiver, server=box.name)
+def catching_up(box: Box, **welcome: Callable[[], bool]) -> CatchingUp:
+    return CatchingUp(box.ledger, peers=box.peers, receiver=box.receiver, server=box.name, **welcome)
 
 
 async def shared_room(here: Box, there: Box) -> RoomId:
@@ -62,6 +64,19 @@ async def test_servers_have_a_moment_to_send_by_themselves_and_new_rooms_need_no
         await trio.sleep(0.02)
         assert town.calls == ["make_leave"]
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_a_box_that_is_full_asks_for_nothing_new(autojump_clock: MockClock, full: bool) -> None:
+    town = Town()
+    async with town.box("a.example") as here, town.box("b.example") as there:
+        room = await shared_room(here, there)
+        await here.say(room, here.user("anna"), "hello")
+        town.calls.clear()
+        await catching_up(there, is_welcome=lambda: not full).run()
+        await there.settle()
+        assert bool(town.calls) is not full
+        assert await there.bodies(room) == ([] if full else ["hello"])
 
 
 async def test_a_server_that_is_away_or_lies_spoils_nothing(autojump_clock: MockClock) -> None:

@@ -5,7 +5,7 @@ of a leave names the newest events of a room and changes nothing (Matrix S2S v1.
 is fetched and goes the way of every pushed event, its missing ancestors included.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import trio
@@ -29,13 +29,26 @@ log = get_logger()
 
 
 class CatchingUp:
-    """Looks into every shared room once after a start, and at every server a few times more."""
+    """Looks into every shared room once after a start, and at every server a few times more.
 
-    def __init__(self, ledger: Ledger, *, peers: RoomPeers, receiver: PduReceiver, server: ServerName) -> None:
+    Args:
+        is_welcome: whether the box takes in anything new; while it does not, nobody is asked.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        peers: RoomPeers,
+        receiver: PduReceiver,
+        server: ServerName,
+        is_welcome: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._ledger = ledger
         self._peers = peers
         self._receiver = receiver
         self._server = server
+        self._is_welcome = is_welcome
 
     async def run(self) -> None:
         """Look everywhere soon, and then through one room of each server: some need a few knocks to wake up.
@@ -63,7 +76,7 @@ class CatchingUp:
 
     async def _look(self, room: RoomId) -> None:
         user, servers = await self._ledger.read(_who_asks_whom, room, self._server)
-        if user is None:
+        if user is None or not self._is_welcome():
             return
         for server in servers[:CATCH_UP_SERVERS]:
             try:
