@@ -10,4 +10,6 @@ for folder in /boot/firmware /boot/efi; do
     [ ! -e "$folder/doorstep.toml" ] || python3 /usr/lib/doorstep-image/zero_touch.py "$folder/doorstep.toml"
 done
 rm -f "$mark"
+# The relay comes after this and this after the boot partition: each later start would wait minutes for one that is gone.
+systemctl disable --quiet --no-reload doorstep-grow.service doorstep-first-boot.service || :
 sync
