@@ -21,6 +21,8 @@ _KEY_MAX = 0x2FF
 # KEY_POWER, KEY_SLEEP, KEY_SUSPEND, KEY_POWER2 and KEY_RESTART: logind.conf(5), HandlePowerKey= and those after it.
 _KEYS_OF_POWER = (116, 142, 205, 356, 408)
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+# The rest becomes the name of a unit, in a script that root runs.
+_LINE = re.compile(r"/dev/[A-Za-z0-9][A-Za-z0-9_.]*")
 
 
 def _one_of(key: str, value: str, known: Sequence[str]) -> None:
@@ -100,6 +102,8 @@ class ConsolePort:
 
     def __post_init__(self) -> None:
         """Check the words."""
+        if not _LINE.fullmatch(self.dev):
+            raise ConfigError(f"console.dev is {self.dev!r}; it is the device of a line, as /dev/ttyS0")
         _one_of("console.kind", self.kind, ("usb-gadget", "uart", "usb-serial", "virtual"))
 
 

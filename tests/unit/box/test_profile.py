@@ -69,6 +69,9 @@ def test_single_values_can_be_overridden(tmp_path: Path) -> None:
         ("[watchdog]\nhw_max_s = 15\nruntime_s = 60", "watchdog.runtime_s is 60; it may be 5 to"),
         ("schema = 2", "schema 2, this release knows 1"),
         ('[[console]]\ndev = "/dev/ttyS0"\nkind = "modem"', "console.kind is 'modem'"),
+        ('[[console]]\ndev = "ttyS0"\nkind = "uart"', "console.dev is 'ttyS0'"),
+        ('[[console]]\ndev = "/dev/ttyS0 --now"\nkind = "uart"', "console.dev is '/dev/ttyS0 --now'"),
+        ('[[console]]\ndev = "/dev/../etc"\nkind = "uart"', "console.dev is '/dev/../etc'"),
     ],
 )
 def test_a_wrong_value_is_named_with_the_profile(tmp_path: Path, text: str, message: str) -> None:
