@@ -88,6 +88,7 @@ def _first_start(box: Box) -> None:
         else:
             _by_a_person(box, cable)
         _answers(box, cable, _unverified())
+        cable.wake(_SLOWLY_S)
         status = cable.say("status", within_s=_SLOWLY_S)
         findings.expect("running: True" in status, status)
         _hear(box, cable)
