@@ -98,7 +98,13 @@ def test_the_relay_has_no_capability_and_takes_its_ports_from_outside() -> None:
     assert "\nCapabilityBoundingSet=\n" in text
     assert "\nAmbientCapabilities=\n" in text
     for name in ("client", "federation"):
-        assert f"FileDescriptorName={name}\n" in (UNITS / f"relay-{name}.socket").read_text()
+        socket = (UNITS / f"relay-{name}.socket").read_text()
+        assert f"FileDescriptorName={name}\n" in socket
+        # Both look for the settings at one moment: a socket that looked earlier than its service is missing under it.
+        assert "ConditionPathExists=/var/lib/doorstep/relay.toml" in socket
+        assert re.search(r"^After=.*\brelay-board\.service$", socket, re.MULTILINE)
+    assert "ConditionPathExists=/var/lib/doorstep/relay.toml" in text
+    assert re.search(r"^Before=relay\.service\b", (UNITS / "relay-board.service").read_text(), re.MULTILINE)
 
 
 def test_a_credential_that_nobody_made_keeps_no_service_from_starting() -> None:
