@@ -29,8 +29,8 @@ UNITS = (
     *("local-fs.target.wants/doorstep-grow.service", "multi-user.target.wants/doorstep-first-boot.service"),
     *("multi-user.target.wants/relay.service", "multi-user.target.wants/relay.path"),
     *("multi-user.target.wants/relay-board.service", "multi-user.target.wants/relay-gadget.service"),
-    *("multi-user.target.wants/NetworkManager.service", "sockets.target.wants/relay-client.socket"),
-    *("sockets.target.wants/relay-federation.socket", "timers.target.wants/relay-health.timer"),
+    *("multi-user.target.wants/NetworkManager.service", "multi-user.target.wants/relay-client.socket"),
+    *("multi-user.target.wants/relay-federation.socket", "timers.target.wants/relay-health.timer"),
     *("timers.target.wants/relay-backup.timer", "timers.target.wants/relay-update.timer"),
 )
 # What belongs to one machine, or to the one that built the image.
