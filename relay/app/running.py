@@ -189,7 +189,7 @@ async def _serve_house(
             async with reaching_out(house, listening) as reaching:
                 watchers.extend(reaching)
                 await stop.asked.wait()
-                supervisor.stopping()
+                supervisor.stopping(restart=stop.restart)
         workers.cancel_scope.cancel()
     log.get_logger().info("app.closed")
 

@@ -72,7 +72,7 @@ async def stay(folder: Path, fault: RelayError) -> bool:
             supervisor.alive()
             with trio.move_on_after(_ALIVE_S):
                 await stop.asked.wait()
-        supervisor.stopping()
+        supervisor.stopping(restart=stop.restart)
         workers.cancel_scope.cancel()
     light.release()
     return stop.restart

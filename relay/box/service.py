@@ -6,6 +6,7 @@ arrive as descriptors from 3 on, named by LISTEN_FDNAMES (sd_listen_fds(3)). Wit
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 _FIRST_DESCRIPTOR = 3
@@ -42,11 +43,18 @@ class Supervisor:
 
     def more_time(self, seconds: float, status: str) -> None:
         """Ask for so much more time from now on before the start counts as failed; say why."""
-        self._tell(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}", f"STATUS={status}")
+        # The watchdog runs meanwhile where this process started anew in its place.
+        self._tell(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}", "WATCHDOG=1", f"STATUS={status}")
 
-    def stopping(self) -> None:
-        """Say that a clean stop has begun."""
-        self._tell("STOPPING=1")
+    def stopping(self, *, restart: bool) -> None:
+        """Say that a clean stop has begun, or with `restart` that this process starts anew in its place.
+
+        To the supervisor the latter is a reload, which ends with `ready`: a process that said it stops is killed.
+        """
+        if restart:
+            self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", "WATCHDOG=1")
+        else:
+            self._tell("STOPPING=1")
 
     def _tell(self, *lines: str) -> None:
         if not self._address:

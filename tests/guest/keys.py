@@ -73,6 +73,11 @@ def into_the_tpm(box: GuestBox, findings: Findings) -> None:
     findings.expect("protection: card theft" in status, status)
     left = box.machine.run(f"ls {STATE}")
     findings.expect("root.key" not in left.split(), left)
+    # Started anew in its place, after more than TimeoutStopSec= it is still that process, and for systemd it runs.
+    shown = "systemctl show --property=SubState,MainPID,NRestarts relay.service"
+    before = box.machine.run(shown)
+    after = box.machine.run(f"sleep 20; {shown}")
+    findings.expect("SubState=running" in after and after == before, f"{before} became {after}")
 
 
 def opened_by_the_tpm(box: GuestBox, findings: Findings) -> None:

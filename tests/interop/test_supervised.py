@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from relay.cli.operate import operate
 from tests.interop.box_process import PASSWORD, ROOT, BoxProcess
 from tests.interop.peer_clients import Api
 
@@ -57,10 +58,19 @@ def test_a_supervised_box_serves_on_the_sockets_it_was_given(authority: trustme.
             assert Api(box.base).login("anna", PASSWORD) == f"@anna:{box.name}"
             status = box.relay("status", "--json")
             assert f"127.0.0.1:{federation.getsockname()[1]}" in status
+            # A new start in its place is no stop, and ends on the same sockets.
+            operate(box.state, {"verb": "restart"})
+            assert _next(heard).startswith(b"RELOADING=1\n")
+            assert _next(heard).startswith(b"READY=1\n")
+            assert Api(box.base).login("anna", PASSWORD) == f"@anna:{box.name}"
         finally:
             process.terminate()
             assert process.wait(20) == 0
-        said = [heard.recv(1000)]
-        while said[-1] == b"WATCHDOG=1":
-            said.append(heard.recv(1000))
-        assert said[-1] == b"STOPPING=1"
+        assert _next(heard) == b"STOPPING=1"
+
+
+def _next(heard: socket.socket) -> bytes:
+    """Return what is said next but that the box is alive."""
+    while (said := heard.recv(1000)) == b"WATCHDOG=1":
+        pass
+    return said

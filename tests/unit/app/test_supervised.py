@@ -71,7 +71,7 @@ async def test_more_time_is_asked_for_while_an_upgrade_runs_and_only_then(
         (tmp_path / MARK).write_text("2 of 3")
         await trio.sleep(20)
         words = "bringing what is stored to the form of this release: step 2 of 3"
-        assert all_of(heard) == [f"EXTEND_TIMEOUT_USEC=120000000\nSTATUS={words}".encode()]
+        assert all_of(heard) == [f"EXTEND_TIMEOUT_USEC=120000000\nWATCHDOG=1\nSTATUS={words}".encode()]
         patience.cancel()
 
 

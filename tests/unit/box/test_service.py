@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +28,16 @@ def test_a_supervisor_hears_how_the_service_is(manager: socket.socket) -> None:
     assert manager.recv(1000) == b"READY=1\nSTATUS=serving box.example"
     supervisor.status("flash is full")
     supervisor.alive()
-    supervisor.stopping()
+    supervisor.stopping(restart=False)
     assert [manager.recv(1000) for _ in range(3)] == [b"STATUS=flash is full", b"WATCHDOG=1", b"STOPPING=1"]
+
+
+def test_who_starts_anew_in_its_place_does_not_say_that_it_stops(manager: socket.socket) -> None:
+    before_us = time.monotonic_ns() // 1000
+    Supervisor({"NOTIFY_SOCKET": manager.getsockname()}).stopping(restart=True)
+    said = dict(line.split(b"=") for line in manager.recv(1000).splitlines())
+    assert said.keys() == {b"RELOADING", b"MONOTONIC_USEC", b"WATCHDOG"}
+    assert before_us <= int(said[b"MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
 
 
 def test_an_abstract_address_is_understood() -> None:
