@@ -176,11 +176,12 @@ class Http1(Outgoing):
         machine = self._machine
         try:
             while True:
-                if machine.their_state in _UNANSWERED and _is_too_long(machine.trailing_data[0]):
+                waiting = machine.trailing_data[0] if machine.their_state in _UNANSWERED else b""
+                if _is_too_long(waiting):
                     raise self._refuse(431)
                 event = machine.next_event()
                 if event is h11.NEED_DATA:
-                    self._incomplete = machine.their_state in _UNANSWERED and bool(machine.trailing_data[0])
+                    self._incomplete = bool(waiting)
                     return events
                 if event is h11.PAUSED:
                     self._input_waits = True
